@@ -1,0 +1,94 @@
+//! The input: JSON records of 200 bytes with one id header, keyed, over four partitions. Loaded once, read by all.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::cluster::Cluster;
+
+/// Bytes of a payload.
+pub(crate) const PAYLOAD: usize = 200;
+/// One record in so many has a quantity that `where` drops.
+pub(crate) const DROPPED_IN: u64 = 10;
+
+/// Makes the topic of `records` records if it is not there; its name.
+pub(crate) fn load(cluster: &Cluster, records: u64) -> Result<String, String> {
+    let topic = format!("bench-input-{records}");
+    if cluster.ends(&topic).is_ok_and(|n| n == records) {
+        return Ok(topic);
+    }
+    cluster.delete_all(&topic)?;
+    cluster.create(&topic)?;
+    eprintln!("loading {records} records into {topic}");
+    fill(cluster, &topic, records).map_err(|e| format!("cannot load {topic}: {e}"))?;
+    match cluster.ends(&topic)? {
+        n if n == records => Ok(topic),
+        n => Err(format!("{topic} has {n} records, not {records}; delete it")),
+    }
+}
+
+fn fill(cluster: &Cluster, topic: &str, records: u64) -> Result<(), KafkaError> {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", cluster.brokers())
+        .set("enable.idempotence", "true")
+        .set("partitioner", "murmur2_random")
+        .create()?;
+    let mut random = fastrand::Rng::with_seed(1);
+    let (mut payload, mut id, mut key) = (String::new(), String::new(), String::new());
+    for n in 0..records {
+        payload.clear();
+        id.clear();
+        key.clear();
+        write_row(n, &mut random, &mut payload, &mut id, &mut key);
+        let headers = OwnedHeaders::new().insert(Header { key: "id", value: Some(&id) });
+        let mut record = BaseRecord::to(topic).key(&key).payload(&payload).headers(headers);
+        while let Err((error, again)) = producer.send(record) {
+            if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) {
+                return Err(error);
+            }
+            producer.poll(Duration::from_millis(1));
+            record = again;
+        }
+        if n % 256 == 0 {
+            producer.poll(Duration::ZERO);
+        }
+    }
+    producer.flush(Duration::from_secs(60))
+}
+
+/// Writing into a `String` cannot fail, so the results are dropped.
+fn write_row(n: u64, random: &mut fastrand::Rng, payload: &mut String, id: &mut String, key: &mut String) {
+    let _ = write!(id, "o-{n:010}");
+    let _ = write!(key, "c{}", random.u32(0..50_000));
+    let quantity = if n.is_multiple_of(DROPPED_IN) { -1 } else { random.i32(1..50) };
+    let (euros, cents) = (random.u32(1..100), random.u32(0..100));
+    let _ = write!(
+        payload,
+        r#"{{"order_id":"{id}","customer_id":"{key}","sku":"s{}","quantity":{quantity},"unit_price":{euros}.{cents:02},"note":""#,
+        random.u32(0..5_000)
+    );
+    while payload.len() < PAYLOAD - 2 {
+        payload.push(char::from(b'a' + random.u8(0..26)));
+    }
+    payload.push_str("\"}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_have_the_size_they_are_said_to_have() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for n in [0, 1, 9_999_999] {
+            let (mut payload, mut id, mut key) = (String::new(), String::new(), String::new());
+            write_row(n, &mut random, &mut payload, &mut id, &mut key);
+            assert_eq!(payload.len(), PAYLOAD, "{payload}");
+            assert!(payload.starts_with('{') && payload.ends_with("\"}"));
+        }
+    }
+}

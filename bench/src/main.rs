@@ -1,0 +1,78 @@
+//! How fast Millstream is, in one command and one run: a bare rdkafka copy loop as the yardstick, then Millstream doing
+//! more and more, on one real Kafka, in turn, several rounds. It prints a table and writes the single figures as TSV.
+//!
+//! `cargo run --release -p millstream-bench` builds the release binary, starts a Kafka and needs nothing else.
+//!
+//! It must never know: a crate of the runtime. Millstream is measured as users run it, as a process. Start reading at
+//! `run.rs`, then `systems.rs` (what is compared) and `measure.rs` (how).
+
+mod cluster;
+mod copy;
+mod input;
+mod machine;
+mod measure;
+mod report;
+mod run;
+mod systems;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Measures Millstream against a bare copy loop on a real Kafka.
+#[derive(Parser)]
+#[command(name = "millstream-bench")]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The yardstick itself, run as a process of its own: copies so many records of a topic, commits as it goes.
+    Copy(copy::Copy),
+}
+
+/// What to measure.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Records a measurement works off.
+    #[arg(long, default_value_t = 2_000_000)]
+    records: u64,
+    /// Measurements of each system; the table has their medians.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Measure only systems whose name contains one of these words, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Also run the JSON pipeline once over a topic of so many records, for its peak memory.
+    #[arg(long, default_value_t = 0)]
+    memory: u64,
+    /// A cluster that is running, instead of one started here.
+    #[arg(long)]
+    brokers: Option<String>,
+    /// The `millstream` to measure, instead of building the one of this workspace.
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Also write docs/performance.md.
+    #[arg(long)]
+    write: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Some(Command::Copy(copy)) => copy.run(),
+        None => run::run(&cli.options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

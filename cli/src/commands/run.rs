@@ -1,0 +1,203 @@
+//! `millstream run PATH…`: pipelines until they are told to stop, or until all input is worked off.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use millstream_host::{RunOptions, Stop};
+use millstream_spec::model::{Pipeline, SourceKind};
+use millstream_spec::units::show_duration;
+
+use super::{print, print_json};
+use crate::args::Output;
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::logging::LogFormat;
+use crate::progress::{Rates, summary_table};
+use crate::{pipelines, signals, units};
+
+/// What is left of the drain timeout for leaving the groups and closing the log.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// Run pipelines
+///
+/// Ctrl-C or SIGTERM finishes and commits what is begun; a second one stops at once, and what was not committed is done
+/// again by the next run.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Pipeline files, or names of pipelines in this folder
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<String>,
+    /// End when all input is worked off
+    #[arg(long)]
+    until_idle: bool,
+    /// Run only these stages here, as STAGE or PIPELINE.STAGE; others run elsewhere
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    stages: Vec<String>,
+    /// Make a source topic that does not exist instead of waiting for it
+    #[arg(long)]
+    create_source: bool,
+    /// Go on where retention has taken records that were not read yet, and count them
+    #[arg(long)]
+    accept_gap: bool,
+    /// How long finishing may take after Ctrl-C [default: 20s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    drain_timeout: Option<Duration>,
+    /// Name of this process for static membership: equal after a restart, and of no other process
+    #[arg(long, value_name = "NAME")]
+    instance: Option<String>,
+    /// Serve nothing; for now nothing is served anyway
+    #[arg(long)]
+    no_listen: bool,
+    /// How the summary is printed
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Output,
+    #[arg(long, hide = true, value_name = "ADDRESS", conflicts_with = "no_listen")]
+    listen: Option<String>,
+    /// Apply a changed pipeline first, also what is not safe by itself; `plan` shows it
+    #[arg(long)]
+    apply: bool,
+}
+
+/// Runs the command.
+pub fn run(args: RunArgs, cx: &Context) -> Outcome {
+    refuse_later(&args)?;
+    let pipelines = pipelines::load(&args.paths, &cx.registry, cx.paint_errors())?;
+    let stages = chosen(&args.stages, &pipelines)?;
+    if args.until_idle {
+        pipelines.iter().filter(|p| has_source(p, stages.as_ref())).try_for_each(can_be_idle)?;
+    }
+    let drain_timeout = args.drain_timeout.unwrap_or(cx.settings.drain_timeout);
+    let stop = Stop::new(drain_timeout.saturating_sub(LEAVE.min(drain_timeout / 4)));
+    stop_on_signals(&stop, drain_timeout)?;
+    let log = cx.open_log()?;
+    tracing::info!(log = %log.name(), pipelines = pipelines.len(), "running");
+    let options = RunOptions {
+        until_idle: args.until_idle,
+        create_source: args.create_source,
+        accept_gap: args.accept_gap,
+        apply: args.apply,
+        stages,
+        instance: args.instance,
+        stop: stop.clone(),
+        progress: progress(cx),
+    };
+    let ended = millstream_host::run(log, &pipelines, &options);
+    cx.screen.progress("");
+    let (summary, reasons) = match ended {
+        Ok(summary) => (summary, Vec::new()),
+        Err(error) => (error.summary, error.reasons),
+    };
+    match args.output {
+        Output::Text => print(&summary_table(&summary, cx.paint()))?,
+        Output::Json => print_json(&summary)?,
+    }
+    if !reasons.is_empty() {
+        return Err(Failure::failed(reasons.join("\n")));
+    }
+    if stop.aborted() {
+        return Err(Failure::failed("stopped at once").help("what was not committed is done again by the next run"));
+    }
+    Ok(())
+}
+
+fn refuse_later(args: &RunArgs) -> Outcome {
+    if args.listen.is_some() {
+        return Err(Failure::later("`--listen`"));
+    }
+    Ok(())
+}
+
+/// The stages that `--stages` names, each as `pipeline.stage`; `None` is all.
+fn chosen(names: &[String], pipelines: &[Pipeline]) -> Result<Option<BTreeSet<String>>, Failure> {
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let all = || pipelines.iter().flat_map(|p| p.stages.iter().map(move |s| (s, format!("{}.{}", p.name, s.name))));
+    let mut chosen = BTreeSet::new();
+    for name in names {
+        let before = chosen.len();
+        chosen.extend(all().filter(|(s, full)| s.name == *name || full == name).map(|(_, full)| full));
+        if chosen.len() == before && !chosen.iter().any(|full| full == name || full.ends_with(&format!(".{name}"))) {
+            let unknown = Failure::wrong(format!("`--stages`: there is no stage `{name}`"));
+            let known: Vec<String> = all().map(|(s, _)| s.name.clone()).collect();
+            return Err(match millstream_spec::nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => unknown.help(format!("did you mean `{near}`?")),
+                None => unknown.help(format!("there are {}", known.join(", "))),
+            });
+        }
+    }
+    if let Some(none) = pipelines.iter().find(|p| !p.stages.iter().any(|s| chosen.contains(&full_name(p, &s.name)))) {
+        let what = format!("`--stages` leaves nothing of pipeline `{}` to run", none.name);
+        return Err(Failure::wrong(what).help("name one of its stages, or leave the pipeline out"));
+    }
+    Ok(Some(chosen))
+}
+
+fn full_name(pipeline: &Pipeline, stage: &str) -> String {
+    format!("{}.{stage}", pipeline.name)
+}
+
+/// Whether the source runs here: where a stage does that reads it.
+fn has_source(pipeline: &Pipeline, stages: Option<&BTreeSet<String>>) -> bool {
+    let here = |name: &str| stages.is_none_or(|all| all.contains(&full_name(pipeline, name)));
+    pipeline.stages.iter().any(|s| here(&s.name) && s.inputs.iter().any(|i| i.from_stage.is_none()))
+}
+
+/// A source without an end is never worked off.
+fn can_be_idle(pipeline: &Pipeline) -> Outcome {
+    let why = match &pipeline.source.kind {
+        SourceKind::File(file) if file.follow => "follows its file",
+        SourceKind::Generate(generate) if generate.count.is_none() => "generates without a `count`",
+        _ => return Ok(()),
+    };
+    let message = format!("`--until-idle` would never end: the source of `{}` {why}", pipeline.name);
+    Err(Failure::wrong(message))
+}
+
+/// Drains at the first signal, stops at once at the second, and in any case when the time is over: a client library
+/// that does not come back must not keep the process.
+fn stop_on_signals(stop: &Stop, drain_timeout: Duration) -> Outcome {
+    let stop = stop.clone();
+    let mut deadline = None;
+    signals::listen(move |times| match times {
+        1 => {
+            tracing::info!(
+                "finishing what is begun, {} at most; once more stops at once",
+                show_duration(drain_timeout)
+            );
+            stop.drain();
+            deadline = Some(Instant::now() + drain_timeout);
+            exit_at(drain_timeout, "did not finish in time");
+        }
+        2 => {
+            tracing::warn!("stopping at once");
+            stop.abort();
+            let left = deadline.map_or(LEAVE, |at| at.saturating_duration_since(Instant::now()));
+            exit_at(LEAVE.min(left), "did not stop in time");
+        }
+        _ => std::process::exit(1),
+    })
+    .map_err(|e| Failure::failed(format!("cannot listen for signals: {e}")))
+}
+
+fn exit_at(after: Duration, why: &'static str) {
+    // Without a thread there is no deadline, and draining goes on all the same.
+    let _ = std::thread::Builder::new().name("deadline".to_owned()).spawn(move || {
+        std::thread::sleep(after);
+        tracing::error!("{why}; what was not committed is done again by the next run");
+        std::process::exit(1);
+    });
+}
+
+type Progress = Box<dyn Fn(&millstream_host::Summary) + Send + Sync>;
+
+/// A line of progress, where somebody sees it.
+fn progress(cx: &Context) -> Option<Progress> {
+    if !std::io::stderr().is_terminal() || cx.settings.log_format == LogFormat::Json {
+        return None;
+    }
+    let (screen, rates) = (cx.screen.clone(), Rates::default());
+    Some(Box::new(move |summary| screen.progress(&rates.line(summary, Instant::now()))))
+}

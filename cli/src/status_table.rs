@@ -1,0 +1,134 @@
+//! How pipelines stand, as a table for people.
+
+use millstream_host::{PipelineStatus, StageStatus};
+
+use crate::terminal::{Paint, grouped, table};
+
+/// One table per pipeline; `now` in milliseconds since 1970.
+pub fn status_table(pipelines: &[PipelineStatus], now: i64, paint: Paint) -> String {
+    let mut text = String::new();
+    for (i, pipeline) in pipelines.iter().enumerate() {
+        if i > 0 {
+            text.push('\n');
+        }
+        let running = match pipeline.processes.len() {
+            0 => "no process runs it".to_owned(),
+            1 => "1 process".to_owned(),
+            n => format!("{n} processes"),
+        };
+        text.push_str(&format!("{}  {running}\n", paint.bold(&pipeline.name)));
+        let head = [
+            "stage",
+            "lag",
+            "read/s",
+            "forwarded/s",
+            "dropped/s",
+            "duplicates/s",
+            "to dlq/s",
+            "in flight",
+            "retrying",
+            "dead letters",
+            "replicas",
+            "",
+        ];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        rows.extend(pipeline.stages.iter().map(|stage| row(stage, pipeline.processes.len(), now)));
+        text.push_str(&table(&rows, 1..head.len() - 1));
+        for problem in &pipeline.problems {
+            text.push_str(&format!("{}: {problem}\n", paint.red("problem")));
+        }
+    }
+    text
+}
+
+fn row(stage: &StageStatus, processes: usize, now: i64) -> Vec<String> {
+    let rates = &stage.rates;
+    let mut row = vec![stage.name.clone(), stage.lag.map_or("-".to_owned(), |lag| grouped(lag.max(0) as u64))];
+    row.extend(
+        [rates.read, rates.forwarded, rates.dropped, rates.duplicates, rates.dead_lettered]
+            .map(|rate| grouped(rate.round() as u64)),
+    );
+    row.extend([stage.in_flight, stage.retrying].map(grouped));
+    row.push(grouped(stage.dead_letters) + if stage.more_dead_letters { "+" } else { "" });
+    let replicas = &stage.replicas;
+    let per_process = replicas.ordered.unwrap_or(replicas.file) as usize;
+    row.push(format!("{}/{}", replicas.running, per_process * replicas.processes.len()));
+    row.push(notes(stage, processes, now).join("; "));
+    row
+}
+
+fn notes(stage: &StageStatus, processes: usize, now: i64) -> Vec<String> {
+    let mut notes = Vec::new();
+    if stage.paused {
+        notes.push("paused".to_owned());
+    }
+    if let Some(n) = stage.replicas.ordered {
+        notes.push(format!("scaled to {n} per process (file: {})", stage.replicas.file));
+    }
+    let here = stage.replicas.processes.len();
+    if processes > 0 && here < processes {
+        notes.push(if here == 0 {
+            "no process runs it".to_owned()
+        } else {
+            format!("in {here} of {processes} processes")
+        });
+    }
+    if let Some(trouble) = &stage.trouble {
+        let ago = (now - trouble.at).max(0) / 1000;
+        let what = if trouble.gave_up { "gave up" } else { "last error" };
+        notes.push(format!("{what} {ago} s ago: {}", trouble.message));
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millstream_host::{ProcessStatus, Rates, ReplicasStatus, Trouble};
+
+    #[test]
+    fn the_table() {
+        let process = |id: &str| ProcessStatus { id: id.into(), host: "a".into(), pid: 1, began: 0, at: 0 };
+        let stage = |name: &str, lag, ordered| StageStatus {
+            name: name.into(),
+            paused: false,
+            lag,
+            read: 7,
+            forwarded: 7,
+            dropped: 0,
+            duplicates: 0,
+            dead_lettered: 0,
+            retried: 0,
+            outputs: 7,
+            rates: Rates { read: 1_234.4, forwarded: 1_000.0, ..Rates::default() },
+            in_flight: 64,
+            retrying: 1,
+            dead_letters: 3,
+            more_dead_letters: false,
+            replicas: ReplicasStatus {
+                file: 2,
+                ordered,
+                running: 3,
+                processes: [("p".to_owned(), 2), ("q".to_owned(), 1)].into(),
+            },
+            trouble: None,
+        };
+        let trouble = Trouble { at: 1_000, message: "no broker".into(), gave_up: false };
+        let mut second = StageStatus { paused: true, trouble: Some(trouble), ..stage("split", None, None) };
+        second.replicas.processes.remove("q");
+        second.more_dead_letters = true;
+        let status = PipelineStatus {
+            name: "orders".into(),
+            processes: vec![process("p"), process("q")],
+            stages: vec![stage("clean", Some(1_200), Some(3)), second],
+            problems: Vec::new(),
+        };
+        let expected = "\
+orders  2 processes
+stage    lag  read/s  forwarded/s  dropped/s  duplicates/s  to dlq/s  in flight  retrying  dead letters  replicas
+clean  1,200   1,234        1,000          0             0         0         64         1             3       3/6  scaled to 3 per process (file: 2)
+split      -   1,234        1,000          0             0         0         64         1            3+       3/2  paused; in 1 of 2 processes; last error 4 s ago: no broker
+";
+        assert_eq!(status_table(&[status], 5_000, Paint::new(false)), expected);
+    }
+}

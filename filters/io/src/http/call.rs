@@ -1,0 +1,206 @@
+//! One attempt: a request, an answer, and what it does to the record.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::Request;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use millstream_expr::{ExprState, room_for};
+use millstream_filter_api::units::show_duration;
+use millstream_filter_api::{Call, CallContext, CallFuture, Called, Class, Failure, Outcome, Record};
+
+use super::answer::{self, Answer, Verdict};
+use super::body::{self, Body};
+use super::config::{Plan, Taken};
+
+/// The draft standard's name for what makes a repeated request harmless.
+pub(super) static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Of an answer whose content nobody needs, this much is read, for this long, so that the connection can be used again.
+const DRAINED: usize = 64 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// The filter of one replica. The plan, with its client, is the stage's.
+pub(super) struct Http {
+    plan: Arc<Plan>,
+    /// Held while an expression runs, never across an await.
+    state: Mutex<ExprState>,
+}
+
+impl Http {
+    pub(super) fn new(plan: Arc<Plan>) -> Self {
+        Self { plan, state: Mutex::new(ExprState::new()) }
+    }
+}
+
+impl Call for Http {
+    fn call(self: Arc<Self>, mut record: Record, cx: CallContext) -> CallFuture {
+        Box::pin(async move {
+            // A tombstone says that something is gone; there is nothing to call about.
+            if record.payload.is_null() {
+                return Called { record, outcome: Outcome::Forward };
+            }
+            let outcome = match self.attempt(&mut record, &cx).await {
+                Ok(()) => Outcome::Forward,
+                Err(mut failure) => {
+                    failure.message = self.plan.secrets.mask(failure.message);
+                    Outcome::Fail(Box::new(failure))
+                }
+            };
+            Called { record, outcome }
+        })
+    }
+}
+
+impl Http {
+    async fn attempt(&self, record: &mut Record, cx: &CallContext) -> Result<(), Failure> {
+        let plan = &*self.plan;
+        if let Taken::Field(into) = &plan.taken
+            && let Some(value) = record.payload.value()
+        {
+            // Before the call: its effect would be for nothing.
+            if !value.is_object() {
+                let message = format!("the payload is of type {}, and must be an object", value.kind_str());
+                return Err(Failure::data("not_an_object", message));
+            }
+            room_for(value, &into.path.segments).map_err(|message| Failure::data("not_an_object", message))?;
+        }
+        let request = self.request(record, cx)?;
+        let exchange = self.exchange(request);
+        let answer = match plan.timeout {
+            None => exchange.await,
+            Some(limit) => tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| {
+                let message = format!("{} did not answer within {}", plan.label, show_duration(limit));
+                Err(Failure::transient("http_timeout", message))
+            }),
+        }?;
+        match (&plan.taken, answer) {
+            (Taken::Nothing, _) | (_, None) => Ok(()),
+            (Taken::Payload, Some(answer)) => body::replace(&mut record.payload, answer),
+            (Taken::Field(into), Some(answer)) => body::insert(&mut record.payload, into, answer),
+        }
+        .map_err(|f| self.about(f))
+    }
+
+    fn request(&self, record: &Record, cx: &CallContext) -> Result<Request<Full<Bytes>>, Failure> {
+        let plan = &*self.plan;
+        let mut headers = plan.headers.clone();
+        let key = HeaderValue::from_str(&cx.call_id)
+            .map_err(|_| Failure::new(Class::Bug, "http_request_invalid", "the call's id cannot stand in a header"))?;
+        headers.insert(&IDEMPOTENCY_KEY, key);
+        let content = match self.body(record)? {
+            Some((content, kind)) => {
+                headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(kind));
+                content
+            }
+            None => Bytes::new(),
+        };
+        let mut request = Request::new(Full::new(content));
+        *request.method_mut() = plan.method.clone();
+        *request.uri_mut() = plan.uri.clone();
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    fn body(&self, record: &Record) -> Result<Body, Failure> {
+        match &self.plan.body {
+            Some(expression) => {
+                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                body::of_value(expression.value(&mut state, record)?)
+            }
+            None if self.plan.sends_payload => body::of_payload(&record.payload),
+            None => Ok(None),
+        }
+    }
+
+    /// Sends the request and reads the answer; `None` where its content is not wanted.
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Option<Answer>, Failure> {
+        let plan = &*self.plan;
+        let client = plan.client().map_err(|why| self.unreachable(why))?;
+        let response = client.send(request).await.map_err(|e| self.unreachable(&chain(&e)))?;
+        let (head, content) = response.into_parts();
+        let verdict = answer::verdict(head.status);
+        if verdict != Verdict::Success {
+            let beginning = beginning(content).await;
+            let message = format!("{} {}", plan.label, answer::describe(head.status, &beginning));
+            return Err(match verdict {
+                Verdict::Permanent => Failure::permanent("http_status", message),
+                _ => {
+                    let wait = answer::retry_after(&head.headers, SystemTime::now());
+                    Failure::transient("http_status", message).retry_after(wait)
+                }
+            });
+        }
+        if matches!(plan.taken, Taken::Nothing) {
+            beginning(content).await;
+            return Ok(None);
+        }
+        let content = self.read(content).await?;
+        self.decode(&head.headers, content).map(Some)
+    }
+
+    async fn read(&self, content: Incoming) -> Result<Bytes, Failure> {
+        let limit = self.plan.max_response;
+        if content.size_hint().lower() > limit as u64 {
+            return Err(self.too_large());
+        }
+        match Limited::new(content, limit).collect().await {
+            Ok(read) => Ok(read.to_bytes()),
+            Err(e) if e.is::<LengthLimitError>() => Err(self.too_large()),
+            Err(e) => Err(self.unreachable(&chain(&*e))),
+        }
+    }
+
+    fn decode(&self, headers: &HeaderMap, content: Bytes) -> Result<Answer, Failure> {
+        answer::read(headers, content).map_err(|f| self.about(f))
+    }
+
+    fn about(&self, mut failure: Failure) -> Failure {
+        failure.message = format!("{}: {}", self.plan.label, failure.message);
+        failure
+    }
+
+    fn too_large(&self) -> Failure {
+        let (label, limit) = (&self.plan.label, self.plan.max_response);
+        let message = format!("{label}: the answer is larger than {limit} bytes; raise `max_response` if it may be");
+        Failure::permanent("http_response_too_large", message)
+    }
+
+    fn unreachable(&self, why: &str) -> Failure {
+        Failure::transient("http_connection", format!("{}: {why}", self.plan.label))
+    }
+}
+
+/// What a body begins with. Best effort: the status has said what matters.
+async fn beginning(mut content: Incoming) -> Vec<u8> {
+    let mut read = Vec::new();
+    let reading = async {
+        while let Some(Ok(frame)) = content.frame().await {
+            read.extend_from_slice(frame.data_ref().map_or(&[][..], |d| d));
+            if read.len() > DRAINED {
+                break;
+            }
+        }
+    };
+    // Out of time: what has come is enough, and the connection goes.
+    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
+    read
+}
+
+/// An error with its causes; the outer ones alone say little.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_said = cause.to_string();
+        if !said.contains(&cause_said) {
+            said.push_str(": ");
+            said.push_str(&cause_said);
+        }
+        next = cause.source();
+    }
+    said
+}

@@ -1,0 +1,18 @@
+//! The filters that call out: one file or folder each, with its page, its configuration, its code. What the page's
+//! examples say is what a test holds, against a server of its own.
+//!
+//! It must never know: a log, a broker, how calls are scheduled, counted and retried. A filter here makes one attempt and
+//! says what it came to; dropping the attempt ends it.
+//!
+//! Start reading at [`registry`], then `http/mod.rs`.
+
+mod http;
+
+use std::sync::Arc;
+
+use millstream_filter_api::FilterSpec;
+
+/// All filters of this crate, by name.
+pub fn registry() -> Vec<Arc<dyn FilterSpec>> {
+    vec![Arc::new(http::HttpSpec)]
+}

@@ -1,0 +1,34 @@
+//! The filters that only compute: one file each, with its page, its configuration, its code. What the page's examples
+//! say is what a test holds.
+//!
+//! It must never know: a log, a broker, a runtime. A filter here does no I/O; files named in a configuration are read
+//! when the pipeline is checked.
+//!
+//! Start reading at [`registry`], then `where_.rs`, the shortest whole filter.
+
+mod lookup;
+mod map;
+mod options;
+mod paths;
+mod route;
+mod split;
+mod table;
+mod types;
+mod validate;
+mod where_;
+
+use std::sync::Arc;
+
+use millstream_filter_api::FilterSpec;
+
+/// All filters of this crate, by name.
+pub fn registry() -> Vec<Arc<dyn FilterSpec>> {
+    vec![
+        Arc::new(lookup::LookupSpec),
+        Arc::new(map::MapSpec),
+        Arc::new(route::RouteSpec),
+        Arc::new(split::SplitSpec),
+        Arc::new(validate::ValidateSpec),
+        Arc::new(where_::WhereSpec),
+    ]
+}

@@ -1,0 +1,111 @@
+//! The formats of payloads, and the choice between "the same bytes", "spliced" and "rendered whole".
+
+use bytes::Bytes;
+use millstream_filter_api::{Payload, Touched, Value};
+
+use crate::coercion::Coercion;
+use crate::error::{DecodeError, EncodeError};
+use crate::{json, render, row, splice};
+
+/// How payloads are encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// Bytes, whatever they are; the value is a string of these bytes.
+    Raw,
+    /// UTF-8; the value is a string.
+    Text,
+    /// One JSON value.
+    Json,
+    /// One row a record; the value is an object of its columns.
+    Csv {
+        /// Column names in order.
+        columns: Vec<String>,
+        /// The byte between fields.
+        separator: u8,
+    },
+}
+
+impl Codec {
+    /// Decodes one payload and keeps its bytes. JSON is one value nested at most 127 levels deep; of a repeated key the
+    /// last value counts, the text keeps both. Numbers that fit no 64-bit integer become floats in the value, infinite
+    /// ones where a float ends too (the text keeps them). Strings without escapes share the payload's bytes.
+    pub fn decode(&self, raw: Bytes, coercion: &Coercion) -> Result<Payload, DecodeError> {
+        let value = match self {
+            Self::Raw => Value::Bytes(raw.clone()),
+            Self::Text => {
+                std::str::from_utf8(&raw).map_err(|e| DecodeError::utf8("the payload", e.valid_up_to()))?;
+                Value::Bytes(raw.clone())
+            }
+            Self::Json => {
+                let mut value = json::parse(&raw)?;
+                coercion.apply(&mut value);
+                value
+            }
+            Self::Csv { columns, separator } => row::decode(&raw, columns, *separator, coercion)?,
+        };
+        Ok(Payload::decoded(raw, value))
+    }
+
+    /// Encodes a payload that was decoded as `original_format`; `None` for a tombstone.
+    ///
+    /// Untouched and of the same format, the very same bytes come back (a reference count). JSON touched in parts is
+    /// spliced: members not touched keep their text, order and white space; touched ones are replaced in place, added
+    /// at the end or cut out; a touched member whose value did not change keeps its text too. Where a touched key is
+    /// repeated in the original, the last one takes the value, as in decoding, and the others are cut out. A CSV row
+    /// keeps the text of columns not touched; it carries the columns it names, no other member. Whatever else is
+    /// rendered whole. A payload that was never decoded is decoded without types first if the formats differ.
+    pub fn encode(&self, payload: &Payload, original_format: &Self) -> Result<Option<Bytes>, EncodeError> {
+        let same_format = self == original_format;
+        match (payload.original(), payload.value(), payload.touched()) {
+            (None, None, _) => Ok(None),
+            (Some(raw), _, Touched::Nothing) | (Some(raw), None, _) if same_format => Ok(Some(raw.clone())),
+            (Some(raw), None, _) => {
+                let decoded = original_format.decode(raw.clone(), &Coercion::none())?;
+                self.encode(&decoded, original_format)
+            }
+            (Some(raw), Some(value), Touched::Paths(paths)) if same_format => self.splice(raw, value, paths).map(Some),
+            (_, Some(value), _) => self.render(value).map(Some),
+        }
+    }
+
+    fn splice(
+        &self,
+        raw: &Bytes,
+        value: &Value,
+        paths: &[std::sync::Arc<[millstream_filter_api::OwnedValuePath]>],
+    ) -> Result<Bytes, EncodeError> {
+        match self {
+            Self::Json => splice::splice(raw, value, paths),
+            Self::Csv { columns, separator } => row::splice(raw, value, paths, columns, *separator),
+            Self::Raw | Self::Text => self.render(value),
+        }
+    }
+
+    fn render(&self, value: &Value) -> Result<Bytes, EncodeError> {
+        match self {
+            Self::Json => render::encode_value(value),
+            Self::Csv { columns, separator } => row::encode(value, columns, *separator),
+            Self::Raw => string(value, "raw"),
+            Self::Text => {
+                let bytes = string(value, "text")?;
+                std::str::from_utf8(&bytes).map_err(|e| DecodeError::utf8("the payload", e.valid_up_to()))?;
+                Ok(bytes)
+            }
+        }
+    }
+}
+
+fn string(value: &Value, format: &str) -> Result<Bytes, EncodeError> {
+    match value {
+        Value::Bytes(bytes) => Ok(bytes.clone()),
+        Value::String(text) => Ok(text.as_bytes().clone()),
+        other => Err(EncodeError::new(format!(
+            "a payload of format {format} must be a string, and this is of type {}; make it one, as by `. = encode_json(.)`",
+            other.kind_str()
+        ))),
+    }
+}
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

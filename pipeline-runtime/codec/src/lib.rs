@@ -1,0 +1,26 @@
+//! Bytes to values and back: raw, text, JSON and CSV. Decoding keeps the bytes beside the value; encoding writes those
+//! very bytes again where nothing was touched, and splices changes into the original JSON text where something was, so
+//! that what a filter leaves alone keeps its text at any size of number.
+//!
+//! It must never know: an expression language's compiler, a log, a broker, a runtime. It does no I/O.
+//!
+//! Start reading at [`Codec`], then `splice.rs`, which is the heart of fidelity. [`CsvTyping`] serves sources that read
+//! CSV files.
+
+mod codec;
+mod coercion;
+mod error;
+mod exact;
+mod json;
+mod render;
+mod row;
+mod scan;
+mod splice;
+mod typing;
+
+pub use codec::Codec;
+pub use coercion::Coercion;
+pub use error::{DecodeError, EncodeError};
+pub use exact::exact_number;
+pub use render::encode_value;
+pub use typing::CsvTyping;

@@ -1,0 +1,176 @@
+//! Records that were set aside come back.
+//!
+//! A copy keeps the place its record was first read at (its *origin*): ids are judged and marked by it, and it names
+//! the copy among those that are open. It waits for its time in the lane of its key's copies; live records never wait
+//! for one that was not read, so reading them never depends on room for copies.
+
+use super::{CommitPosition, Engine};
+use crate::config::{EngineConfig, Order};
+use crate::dedup;
+use crate::parked::Origin;
+use crate::ranges;
+use crate::slab::Entry;
+use crate::window::Short;
+use crate::work::{Copy, Place};
+
+/// Copies held at most, over all slots; fewer where the budget is small.
+const WINDOW: usize = 2_048;
+/// Of them, a key whose copies do not pass has this share,
+const KEY_SHARE: usize = 32;
+/// and all copies this share of the budget.
+const BUDGET_SHARE: usize = 4;
+
+impl<R, O> Engine<R, O> {
+    /// A copy lies in `.retry` of a slot that was just assigned, between the committed frontier and the high watermark.
+    /// Told of each of them, before anything is admitted, the engine knows which keys are set aside.
+    pub fn restore_copy(&mut self, slot: u32, offset: i64, copy: &Copy<'_>) {
+        let Some(input) = self.config.retry_input else { return };
+        let lane = self.live_lane(slot, copy.origin_input, copy.key);
+        let Some(state) = self.slots.get_mut(&slot) else { return };
+        if copy.parked && !state.trackers[usize::from(input)].is_committed(offset) {
+            state.parked.restore((copy.origin_input, copy.origin_offset), lane);
+        }
+    }
+
+    /// A copy was read from `.retry`. `false`: it is not taken on: it is finished, held already, of an old assignment, or
+    /// there is no room; then [`rereads`](Self::rereads) asks for it later.
+    pub fn admit_copy(&mut self, slot: u32, epoch: u64, offset: i64, copy: Copy<'_>, record: R) -> bool {
+        let Some(input) = self.config.retry_input else { return false };
+        let live_lane = self.live_lane(slot, copy.origin_input, copy.key);
+        let lane = self.copy_lane(slot, copy.origin_input, copy.key);
+        let (room, used) = (self.has_room_for_copy(), self.copies);
+        let window = self.window();
+        let Some(state) = self.slots.get_mut(&slot).filter(|s| s.epoch == epoch && !s.revoked) else { return false };
+        let tracker = &mut state.trackers[usize::from(input)];
+        let fresh = offset >= tracker.next();
+        state.window.see(offset);
+        if !tracker.admit(offset) {
+            if fresh {
+                // What an owner before had finished: the position may move with no record ending.
+                self.moved_since.get_or_insert(self.mono_ms);
+            }
+            if fresh || !tracker.is_open(offset) || state.window.holds(offset) {
+                return false;
+            }
+        }
+        let allowed = match live_lane {
+            Some(lane) if state.parked.is_flowing(lane) => window,
+            // Many keys that fail share what is left.
+            _ if used > window / 2 => 1,
+            _ => (window / KEY_SHARE).max(1),
+        };
+        let tracker = &mut state.trackers[usize::from(input)];
+        let short = match (room, tracker.may_start(offset)) {
+            (false, _) => Some(Short::Room),
+            (true, false) => Some(Short::Ranges),
+            (true, true) => None,
+        };
+        if !state.window.take(offset, lane, short, allowed) {
+            return false;
+        }
+        // Were it held and could not end, it would take the place of one that can.
+        tracker.promise();
+        let hash_key = self.config.hash_key;
+        let id = if state.dedup.is_some() { dedup::hash_id(hash_key, copy.id) } else { [0; 2] };
+        let place = Place { slot, input, offset };
+        let mut entry = Entry::new(place, id, lane, copy.timestamp, copy.size, record);
+        entry.origin = Some((copy.origin_input, copy.origin_offset));
+        entry.admitted = true;
+        entry.attempts = copy.attempts;
+        entry.forced = copy.forced;
+        entry.due = self.mono_ms.saturating_add(copy.delay_ms);
+        let index = self.slab.insert(entry);
+        self.bytes += copy.size;
+        self.copies += 1;
+        self.copy_bytes += copy.size;
+        self.ready.push_back(index);
+        true
+    }
+
+    /// Slots whose `.retry` has to be read again from [`retry_position`](Self::retry_position), each named once. To be
+    /// asked when nothing is in the open transaction, as right after a commit.
+    pub fn rereads(&mut self) -> Vec<u32> {
+        let Some(input) = self.config.retry_input.map(usize::from) else { return Vec::new() };
+        let few = self.copies <= self.window() / 2 && self.copy_bytes <= self.copy_quota() / 2;
+        let room = self.copies == 0 || few;
+        let slots = self.slots.iter_mut().filter(|(_, state)| !state.revoked);
+        let wants = slots.filter_map(|(slot, state)| {
+            let tracker = &state.trackers[input];
+            let plenty = |short| if short == Short::Room { room } else { tracker.has_plenty() };
+            state.window.wants_pass(plenty).then_some(*slot)
+        });
+        wants.collect()
+    }
+
+    /// The committed position of a slot's `.retry`.
+    pub fn retry_position(&self, slot: u32) -> Option<CommitPosition> {
+        let input = self.config.retry_input?;
+        let at = self.slots.get(&slot)?.trackers.get(usize::from(input))?.committed();
+        Some(CommitPosition { slot, input, offset: at.offset, metadata: ranges::encode(at.offset, &at.ranges) })
+    }
+
+    /// Where the records that a slot has set aside were first read: input and offset, sorted. To compare and to show.
+    pub fn parked(&self, slot: u32) -> Vec<Origin> {
+        self.slots.get(&slot).map(|state| state.parked.origins()).unwrap_or_default()
+    }
+
+    /// Records that are set aside, over all slots.
+    pub fn parked_len(&self) -> usize {
+        self.slots.values().map(|state| state.parked.len()).sum()
+    }
+
+    /// A copy is no longer held.
+    pub(super) fn forget_copy(&mut self, index: u32) {
+        let Entry { place, lane, size, .. } = self.slab[index];
+        self.copies -= 1;
+        self.copy_bytes -= size;
+        if let Some(state) = self.slots.get_mut(&place.slot) {
+            state.window.leave(place.offset, lane);
+        }
+    }
+
+    fn window(&self) -> usize {
+        (self.config.budget_records / BUDGET_SHARE).clamp(1, WINDOW)
+    }
+
+    fn copy_quota(&self) -> usize {
+        self.config.budget_bytes / BUDGET_SHARE
+    }
+
+    fn has_room_for_copy(&self) -> bool {
+        self.copies == 0 || self.copies < self.window() && self.copy_bytes < self.copy_quota()
+    }
+
+    /// Records and bytes that live records may take. The rest of the budget is kept for copies, or a full house of live
+    /// records would have them read and skipped for ever. One of each there always may be.
+    #[inline]
+    pub(super) fn live_budget(&self) -> (usize, usize) {
+        let EngineConfig { budget_records: records, budget_bytes: bytes, retry_input, .. } = self.config;
+        if retry_input.is_none() {
+            return (records, bytes);
+        }
+        ((records - self.window().min(records)).max(1), (bytes - self.copy_quota()).max(1))
+    }
+
+    /// The lane of a live record.
+    #[inline]
+    pub(super) fn live_lane(&self, slot: u32, input: u16, key: Option<&[u8]>) -> Option<u64> {
+        let key = self.lane_key(key)?;
+        Some(dedup::hash_lane(self.config.hash_key, slot, input, key))
+    }
+
+    fn copy_lane(&self, slot: u32, input: u16, key: Option<&[u8]>) -> Option<u64> {
+        let key = self.lane_key(key)?;
+        Some(dedup::hash_copy_lane(self.config.hash_key, slot, input, key))
+    }
+
+    /// What names the lane beside slot and input; `None`: no lane.
+    #[inline]
+    fn lane_key<'k>(&self, key: Option<&'k [u8]>) -> Option<&'k [u8]> {
+        match self.config.order {
+            Order::Key => key,
+            Order::Partition => Some(&[]),
+            Order::None => None,
+        }
+    }
+}

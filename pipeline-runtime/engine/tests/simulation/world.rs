@@ -1,0 +1,440 @@
+//! The model log of one stage: partitions, committed positions, `.state`, and who may write.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millstream_engine::{CommitPlan, Now, Order, Place};
+
+/// How the world is broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Break {
+    Nothing,
+    /// Positions are durable before the outputs: a crash between loses them.
+    PositionsFirst,
+    /// Dedup marks are durable even when the transaction is not.
+    MarksOutside,
+    /// A replica that lost a partition may still commit.
+    NoFence,
+    /// The engine is told to keep no order where keys have to be: later records overtake a failing one.
+    OvertakeKey,
+    /// The same where partitions have to be in order.
+    OvertakePartition,
+    /// What an aborted transaction wrote is read by the next stage.
+    ReadUncommitted,
+    /// A new owner begins all inputs at the position of the first.
+    MixInputs,
+    /// All records seem to be of one time, so that no id leaves the window.
+    StoppedClock,
+    /// The engine's window is shorter than what was promised.
+    ShortWindow,
+    /// At-least-once delivery that commits before the outputs are delivered.
+    LossyAtLeastOnce,
+    /// Records are read without a look at the budget.
+    Flood,
+    /// A later record of a key that is set aside is run.
+    RunBehind,
+    /// The engine does not learn that later records of a key were set aside, so the key is free too early.
+    FreeEarly,
+    /// A new owner does not look which keys are set aside.
+    NoScan,
+    /// What an aborted transaction had freed stays free.
+    NoRollback,
+    /// That a copy ended is durable even when the transaction is not.
+    CopiesOutside,
+    /// Copies are durable even when the transaction is not.
+    ParkOutside,
+}
+
+/// What the filter does with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Forward,
+    Drop,
+    /// Cannot be processed.
+    Bad,
+    /// Fails this many times before it goes through; three is too often.
+    Flaky(u32),
+    /// The log refuses its output.
+    Refused,
+    /// Fails twice, and the log refuses its copy.
+    Bulky,
+}
+
+/// What a copy says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub input: u16,
+    pub offset: i64,
+    pub attempts: u32,
+    /// By the wall clock.
+    pub due: i64,
+}
+
+/// One record of the input.
+#[derive(Clone, Debug)]
+pub struct Rec {
+    pub offset: i64,
+    pub key: Option<u8>,
+    pub id: u16,
+    pub kind: Kind,
+    /// Its kind in the next stage.
+    pub then: Kind,
+    pub timestamp: i64,
+    /// What it is an output of, in the stage before.
+    pub origin: Option<Place>,
+    /// Of a copy.
+    pub head: Option<Head>,
+}
+
+/// What a record became, as a reader of committed data sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Out {
+    Forward,
+    Drop,
+    Letter,
+    /// A copy for `.retry`.
+    Park {
+        attempts: u32,
+        due: i64,
+    },
+}
+
+/// A visible end of a record.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub input: u16,
+    pub offset: i64,
+    pub out: Out,
+    /// No partition's time was later when it became visible.
+    pub latest: i64,
+}
+
+/// What is promised, and broken.
+#[derive(Clone, Copy, Debug)]
+pub struct Promise {
+    pub order: Order,
+    /// The dedup window in ms.
+    pub window: Option<i64>,
+    /// Or at least once.
+    pub exactly_once: bool,
+    /// The stage before is exactly once, so nothing comes in twice.
+    pub exact_input: bool,
+    /// Attempts of a record in all.
+    pub attempts: u32,
+    pub broken: Break,
+}
+
+/// One partition of one input.
+#[derive(Default)]
+pub struct Input {
+    pub records: Vec<Rec>,
+    /// End offset; the last ones may be nobody's.
+    pub end: i64,
+    pub committed: (i64, String),
+    /// Offsets that a commit has covered.
+    pub covered: BTreeSet<i64>,
+}
+
+/// A partition of all inputs.
+#[derive(Default)]
+pub struct Partition {
+    pub inputs: Vec<Input>,
+    pub state: Vec<Vec<u8>>,
+    /// Visible ends, in order.
+    pub outputs: Vec<Ended>,
+    /// The latest time of a record that was read, no later than the wall clock then.
+    latest: i64,
+}
+
+/// Where the wall clock begins.
+pub const WALL: i64 = 1_000_000;
+
+pub struct World {
+    pub promise: Promise,
+    pub partitions: Vec<Partition>,
+    /// Forwarded records that the next stage has not got yet.
+    pub fresh: Vec<(u32, Rec)>,
+    owners: BTreeMap<u32, (usize, u64)>,
+    epoch: u64,
+    now: u64,
+    /// Commits that were applied while their replica never heard of it: its own counts miss them.
+    pub unheard: u64,
+    /// Records whose end was counted by no replica that still can tell.
+    pub finished: u64,
+    /// Which input is `.retry`.
+    pub retry: u16,
+    /// When what the stage calls fails, for a key or for all.
+    outages: Vec<(Option<u8>, u64, u64)>,
+    /// Records that failed for it, or whose call was cancelled: they may run out of attempts.
+    pub suffered: BTreeSet<Place>,
+    /// Records that were set aside, and copies that were loaded, in all.
+    pub parked: usize,
+}
+
+impl World {
+    /// A stage that nothing was written to yet.
+    pub fn new(promise: Promise, partitions: usize, inputs: usize) -> Self {
+        let partition = || Partition {
+            inputs: std::iter::repeat_with(Input::default).take(inputs + 1).collect(),
+            ..Partition::default()
+        };
+        Self {
+            promise,
+            partitions: std::iter::repeat_with(partition).take(partitions).collect(),
+            fresh: Vec::new(),
+            owners: BTreeMap::new(),
+            epoch: 0,
+            now: 0,
+            unheard: 0,
+            finished: 0,
+            retry: inputs as u16,
+            outages: Vec::new(),
+            suffered: BTreeSet::new(),
+            parked: 0,
+        }
+    }
+
+    /// What the stage calls will fail now and then.
+    pub fn plan_outages(&mut self, rng: &mut fastrand::Rng) {
+        for _ in 0..rng.usize(..4) {
+            let key = (rng.u8(..3) > 0).then(|| rng.u8(..4));
+            let from = rng.u64(..5_000);
+            self.outages.push((key, from, from + rng.u64(50..6_000)));
+        }
+    }
+
+    /// Whether a call for this record fails now.
+    pub fn is_down(&self, key: Option<u8>) -> bool {
+        self.outages.iter().any(|(k, from, to)| (k.is_none() || *k == key) && (*from..*to).contains(&self.now))
+    }
+
+    /// Where the records of open copies were first read, sorted.
+    pub fn open_copies(&self, partition: u32) -> Vec<(u16, i64)> {
+        let log = &self.partitions[partition as usize].inputs[usize::from(self.retry)];
+        let open = log.records.iter().filter(|r| !log.covered.contains(&r.offset)).filter_map(|r| r.head);
+        open.map(|head| (head.input, head.offset)).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Where a record was first read.
+    pub fn origin_of(&self, place: Place) -> Place {
+        let head = if place.input == self.retry { self.record(place).head } else { None };
+        head.map_or(place, |head| Place { input: head.input, offset: head.offset, ..place })
+    }
+
+    /// Fills all inputs.
+    pub fn fill(&mut self, rng: &mut fastrand::Rng) {
+        let keys = rng.u8(1..12);
+        // Records between two that differ by a window, about.
+        let step = self.promise.window.unwrap_or(1_000) / rng.i64(2..60) + 1;
+        let from_the_future = rng.u8(..4) == 0;
+        let live = usize::from(self.retry);
+        for partition in &mut self.partitions {
+            // Ids come again in the same input or in another one.
+            let mut ids = 0;
+            for input in &mut partition.inputs[..live] {
+                let mut time = 0;
+                for _ in 0..rng.u16(1..150) {
+                    // Offsets have gaps: transaction markers, compaction.
+                    input.end += if rng.u8(..8) == 0 { rng.i64(1..4) } else { 0 };
+                    // One key is hot; one record in ten has none; one id in ten was there before.
+                    let key = match rng.u8(..10) {
+                        0 => None,
+                        1..=4 => Some(0),
+                        _ => Some(rng.u8(..keys)),
+                    };
+                    let repeats = ids > 0 && rng.u8(..8) == 0;
+                    let id = if repeats { rng.u16(..ids) } else { ids };
+                    ids += 1;
+                    time += rng.i64(0..2 * step);
+                    let timestamp = if from_the_future && rng.u8(..50) == 0 { i64::MAX / 4 } else { time };
+                    let (kind, then) = (Kind::any(rng), Kind::any(rng));
+                    let offset = input.end;
+                    input.records.push(Rec { offset, key, id, kind, then, timestamp, origin: None, head: None });
+                    input.end += 1;
+                }
+                input.end += rng.i64(0..3);
+            }
+        }
+    }
+
+    /// Takes in what the stage before has forwarded; a marker follows.
+    pub fn receive(&mut self, fresh: Vec<(u32, Rec)>) {
+        for (slot, record) in fresh {
+            let input = &mut self.partitions[slot as usize].inputs[0];
+            input.records.push(Rec { offset: input.end, head: None, ..record });
+            input.end += 2;
+        }
+    }
+
+    /// A record was read: a partition's time may be as late as it is.
+    pub fn was_read(&mut self, slot: u32, timestamp: i64) {
+        let wall = self.now().wall_ms;
+        let latest = &mut self.partitions[slot as usize].latest;
+        *latest = (*latest).max(timestamp.min(wall));
+    }
+
+    /// What the engine is told a record's time is.
+    pub fn told_time(&self, timestamp: i64) -> i64 {
+        if self.promise.broken == Break::StoppedClock { 0 } else { timestamp }
+    }
+
+    pub fn partitions(&self) -> u32 {
+        self.partitions.len() as u32
+    }
+
+    pub fn now(&self) -> Now {
+        Now { mono_ms: self.now, wall_ms: WALL + self.now as i64 }
+    }
+
+    pub fn pass_time(&mut self, ms: u64) {
+        self.now += ms;
+    }
+
+    /// A partition gets a new owner; the one before is fenced from here on.
+    pub fn assign(&mut self, partition: u32, replica: usize) -> u64 {
+        self.epoch += 1;
+        self.owners.insert(partition, (replica, self.epoch));
+        self.epoch
+    }
+
+    pub fn owned_by(&self, replica: usize) -> Vec<u32> {
+        self.owners.iter().filter(|(_, (r, _))| *r == replica).map(|(p, _)| *p).collect()
+    }
+
+    pub fn owns(&self, partition: u32, replica: usize, epoch: u64) -> bool {
+        self.promise.broken == Break::NoFence || self.owners.get(&partition) == Some(&(replica, epoch))
+    }
+
+    /// Applies a transaction.
+    pub fn apply(&mut self, plan: &CommitPlan, outputs: &[(Place, Out)]) -> Result<(), String> {
+        self.apply_positions(plan)?;
+        self.apply_state(plan);
+        self.apply_outputs(outputs);
+        Ok(())
+    }
+
+    pub fn apply_positions(&mut self, plan: &CommitPlan) -> Result<(), String> {
+        for position in &plan.positions {
+            let partition = position.slot;
+            let input = &mut self.partitions[partition as usize].inputs[usize::from(position.input)];
+            let before = input.committed.0;
+            if position.offset < before {
+                return Err(format!("R1: partition {partition} went back from {before} to {}", position.offset));
+            }
+            let ranges = read_ranges(position.offset, &position.metadata)?;
+            for record in &input.records {
+                let o = record.offset;
+                let done = o < position.offset || ranges.iter().any(|(s, e)| (*s..*e).contains(&o));
+                if !done && input.covered.contains(&o) {
+                    return Err(format!("R1: offset {o} of partition {partition} was committed and is not any more"));
+                }
+                if done && input.covered.insert(o) && record.head.is_none() {
+                    self.finished += 1;
+                }
+            }
+            input.committed = (position.offset, position.metadata.clone());
+        }
+        Ok(())
+    }
+
+    pub fn apply_state(&mut self, plan: &CommitPlan) {
+        for (slot, marks) in &plan.state {
+            self.partitions[*slot as usize].state.push(marks.clone());
+        }
+    }
+
+    pub fn apply_outputs(&mut self, outputs: &[(Place, Out)]) {
+        for (place, out) in outputs {
+            let origin = self.origin_of(*place);
+            if let Out::Park { attempts, due } = *out {
+                self.set_aside(*place, attempts, due);
+                continue;
+            }
+            let partition = &mut self.partitions[place.slot as usize];
+            let ended = Ended { input: origin.input, offset: origin.offset, out: *out, latest: partition.latest };
+            partition.outputs.push(ended);
+        }
+        self.pass_on(outputs);
+    }
+
+    /// A copy is in `.retry`, with a marker after it.
+    pub fn set_aside(&mut self, place: Place, attempts: u32, due: i64) {
+        let record = self.record(place).clone();
+        let head = Head { input: place.input, offset: place.offset, attempts, due };
+        let retry = &mut self.partitions[place.slot as usize].inputs[usize::from(self.retry)];
+        retry.records.push(Rec { offset: retry.end, head: Some(head), ..record });
+        retry.end += 1 + retry.end % 2;
+        self.parked += 1;
+    }
+
+    /// The next stage sees what was forwarded.
+    pub fn pass_on(&mut self, outputs: &[(Place, Out)]) {
+        for (place, _) in outputs.iter().filter(|(_, out)| *out == Out::Forward) {
+            let record = self.record(*place).clone();
+            let origin = Some(self.origin_of(*place));
+            self.fresh.push((place.slot, Rec { kind: record.then, origin, ..record }));
+        }
+    }
+
+    pub fn worked_off(&self) -> bool {
+        self.fresh.is_empty() && self.partitions.iter().flat_map(|p| &p.inputs).all(|i| i.committed.0 >= i.end)
+    }
+
+    pub fn describe(&self) -> String {
+        let inputs = self.partitions.iter().flat_map(|p| &p.inputs);
+        let positions: Vec<_> = inputs.map(|i| (&i.committed, i.end)).collect();
+        format!("committed and ends {positions:?}, owners {:?}", self.owners)
+    }
+
+    pub fn record(&self, place: Place) -> &Rec {
+        let records = &self.partitions[place.slot as usize].inputs[usize::from(place.input)].records;
+        &records[records.binary_search_by_key(&place.offset, |r| r.offset).expect("a place that was read")]
+    }
+}
+
+impl Kind {
+    fn any(rng: &mut fastrand::Rng) -> Self {
+        match rng.u8(..20) {
+            0 => Self::Drop,
+            1 => Self::Bad,
+            2..=3 => Self::Flaky(rng.u32(1..5)),
+            4 => Self::Refused,
+            5 if rng.bool() => Self::Bulky,
+            _ => Self::Forward,
+        }
+    }
+}
+
+/// An independent reader of the commit metadata: `1`, then base64url of varints (distance from the end before, length).
+pub fn read_ranges(offset: i64, metadata: &str) -> Result<Vec<(i64, i64)>, String> {
+    if metadata.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut bits, mut have, mut bytes) = (0u32, 0, Vec::new());
+    for c in metadata.strip_prefix('1').ok_or("metadata without its version")?.chars() {
+        const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        bits = bits << 6 | ALPHABET.find(c).ok_or("metadata is not base64url")? as u32;
+        have += 6;
+        if have >= 8 {
+            have -= 8;
+            bytes.push((bits >> have) as u8);
+        }
+    }
+    let (mut numbers, mut number, mut shift) = (Vec::new(), 0i64, 0);
+    for byte in bytes {
+        number |= i64::from(byte & 127) << shift;
+        shift += 7;
+        if byte < 128 {
+            numbers.push(number);
+            (number, shift) = (0, 0);
+        }
+    }
+    let mut at = offset;
+    Ok(numbers
+        .chunks(2)
+        .map(|pair| {
+            let start = at + pair[0];
+            at = start + pair[1];
+            (start, at)
+        })
+        .collect())
+}

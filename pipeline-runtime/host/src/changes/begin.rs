@@ -1,0 +1,46 @@
+//! A run begins: held against what ran last.
+
+use millstream_log::{Class, Log, LogError, LogResult};
+use millstream_spec::model::Pipeline;
+
+use super::apply::{ApplyOptions, apply};
+use super::fingerprint::Fingerprint;
+use super::survey::Survey;
+use crate::control::Control;
+use crate::shared::Stop;
+use crate::topics::Partitions;
+
+/// Says what differs from what ran last. An error where that is not safe, unless `agreed`: then it is applied first.
+pub fn begin(log: &dyn Log, pipeline: &Pipeline, agreed: bool, stop: &Stop) -> LogResult<()> {
+    let survey = Survey::read(log, pipeline)?;
+    for difference in &survey.comparison.differences {
+        tracing::info!(pipeline = %pipeline.name, safe = difference.safe, "changed: {}", difference.what);
+    }
+    if survey.comparison.is_safe() {
+        return Ok(());
+    }
+    if agreed {
+        return apply(log, pipeline, &ApplyOptions::default(), stop).map(drop);
+    }
+    let unsafe_ = survey.comparison.differences.iter().filter(|d| !d.safe);
+    let reasons: Vec<String> = unsafe_.map(|d| format!("{}: {}", d.what, d.why)).collect();
+    Err(LogError::new(
+        Class::Config,
+        "pipeline_changed",
+        format!(
+            "it is not what ran last, and nothing was started. {}. `millstream plan {path}` shows it all, `millstream \
+             apply {path}` or `run --apply` does it",
+            reasons.join(". "),
+            path = pipeline.path.display()
+        ),
+    ))
+}
+
+/// Notes that this runs now.
+pub fn note(log: &dyn Log, pipeline: &Pipeline, topics: &Partitions) -> LogResult<()> {
+    let now = Fingerprint::of(pipeline, &|topic| Some(topics.of(topic)));
+    if Fingerprint::read(log, &pipeline.name)?.as_ref() == Some(&now) {
+        return Ok(());
+    }
+    Control::of(log, &pipeline.name).put(vec![now.change()?])
+}

@@ -1,0 +1,232 @@
+//! The replicas of one stage in this process: how many there are, how many there shall be, who starts and who leaves.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use millstream_spec::model::Stage;
+
+use crate::clock::wall_ms;
+use crate::control::{Rates, StageReport, Trouble};
+use crate::replica::BREAKER_OPEN;
+use crate::shared::{ReplicaStatus, Stop, Totals};
+
+/// The replicas of one stage here.
+pub struct Crew<'a> {
+    /// The stage.
+    pub stage: &'a Stage,
+    /// Whether its replicas read nothing. All they look at between two polls.
+    pub paused: Arc<AtomicBool>,
+    /// Whether dead letters were sent back to the stage, so that it has a topic `.retry` now, whatever its filters do.
+    pub retry_made: Arc<AtomicBool>,
+    wanted: AtomicU32,
+    /// By number; one that left keeps its place, and with it its counts.
+    slots: Mutex<Vec<Slot>>,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+/// The place of one replica.
+struct Slot {
+    status: Arc<ReplicaStatus>,
+    state: State,
+    /// Ends it, alone.
+    stop: Option<Stop>,
+}
+
+/// How the replica in a place stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// There is none.
+    Absent,
+    /// It works, or is being started again.
+    Works,
+    /// It finishes what is begun, commits, and is gone soon.
+    Leaves,
+    /// It met what only a person can mend.
+    GaveUp,
+}
+
+/// What is to be done about a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Start(usize),
+    Stop(usize),
+}
+
+/// A replica to be started.
+pub struct Recruit {
+    /// Its number.
+    pub number: usize,
+    /// Where it tells how it stands.
+    pub status: Arc<ReplicaStatus>,
+    /// Ends it.
+    pub stop: Stop,
+}
+
+/// Places 0 to `wanted` have a replica, and no other has. One that is leaving is waited for: two members of one name
+/// would fence each other. One that gave up is left alone.
+fn decide(wanted: usize, states: &[State]) -> Vec<Step> {
+    let state = |i: usize| states.get(i).copied().unwrap_or(State::Absent);
+    (0..wanted.max(states.len()))
+        .filter_map(|i| match state(i) {
+            State::Absent if i < wanted => Some(Step::Start(i)),
+            State::Works if i >= wanted => Some(Step::Stop(i)),
+            _ => None,
+        })
+        .collect()
+}
+
+impl<'a> Crew<'a> {
+    /// Nobody yet.
+    pub fn new(stage: &'a Stage) -> Self {
+        Self {
+            stage,
+            paused: Arc::default(),
+            retry_made: Arc::default(),
+            wanted: AtomicU32::new(stage.replicas),
+            slots: Mutex::default(),
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// Sends away who is too many and gives those who are to be started.
+    pub fn reconcile(&self, wanted: u32, stop: &Stop) -> Vec<Recruit> {
+        self.wanted.store(wanted, Ordering::Release);
+        let mut slots = self.slots();
+        let states: Vec<State> = slots.iter().map(|s| s.state).collect();
+        let mut recruits = Vec::new();
+        for step in decide(wanted as usize, &states) {
+            match step {
+                Step::Start(number) => {
+                    if slots.len() <= number {
+                        slots.resize_with(number + 1, Slot::empty);
+                    }
+                    let own = stop.child();
+                    slots[number].state = State::Works;
+                    slots[number].stop = Some(own.clone());
+                    recruits.push(Recruit { number, status: Arc::clone(&slots[number].status), stop: own });
+                }
+                Step::Stop(number) => {
+                    slots[number].state = State::Leaves;
+                    if let Some(stop) = slots[number].stop.take() {
+                        stop.drain();
+                    }
+                }
+            }
+        }
+        recruits
+    }
+
+    /// A replica's thread has ended: it left, or it gave up.
+    pub fn ended(&self, number: usize, gave_up: bool) {
+        if let Some(slot) = self.slots().get_mut(number) {
+            slot.state = if gave_up { State::GaveUp } else { State::Absent };
+            slot.stop = None;
+        }
+    }
+
+    /// Notes what went wrong, for those who ask.
+    pub fn note(&self, message: String, gave_up: bool) {
+        *lock(&self.trouble) = Some(Trouble { at: wall_ms(), message, gave_up });
+    }
+
+    /// Replicas there shall be.
+    pub fn wanted(&self) -> u32 {
+        self.wanted.load(Ordering::Acquire)
+    }
+
+    /// Whether all replicas wait for records.
+    pub fn quiet(&self) -> bool {
+        self.slots().iter().all(|s| matches!(s.state, State::Absent) || s.status.idle())
+    }
+
+    /// Whether nobody is left who could do anything.
+    pub fn gave_up(&self) -> bool {
+        let slots = self.slots();
+        let none_works = slots.iter().all(|s| matches!(s.state, State::Absent | State::GaveUp));
+        none_works && slots.iter().any(|s| s.state == State::GaveUp)
+    }
+
+    /// Whether every thread has ended.
+    pub fn gone(&self) -> bool {
+        self.slots().iter().all(|s| matches!(s.state, State::Absent | State::GaveUp))
+    }
+
+    /// What all who were ever here have done.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        self.slots().iter().for_each(|s| totals.add(&s.status.totals()));
+        totals
+    }
+
+    /// How the stage stands here, without rates.
+    pub fn report(&self) -> StageReport {
+        let totals = self.totals();
+        let slots = self.slots();
+        let held = slots.iter().map(|s| s.status.held()).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        StageReport {
+            wanted: self.wanted(),
+            running: slots.iter().filter(|s| matches!(s.state, State::Works | State::Leaves)).count() as u32,
+            paused: self.paused.load(Ordering::Acquire),
+            read: totals.read,
+            forwarded: totals.forwarded,
+            dropped: totals.dropped.values().sum(),
+            duplicates: totals.duplicates,
+            dead_lettered: totals.dead_lettered,
+            retried: totals.retried,
+            outputs: totals.outputs,
+            rates: Rates::default(),
+            in_flight: held.0 as u64,
+            retrying: held.1 as u64,
+            trouble: open_breaker(&slots).or_else(|| lock(&self.trouble).clone()),
+        }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
+        lock(&self.slots)
+    }
+}
+
+/// What there is to say while calls fail for every key.
+fn open_breaker(slots: &[Slot]) -> Option<Trouble> {
+    let at = slots.iter().filter_map(|s| s.status.breaker_open()).min()?;
+    let message = format!("calls fail for every key; nothing more is read until one succeeds [{BREAKER_OPEN}]");
+    Some(Trouble { at, message, gave_up: false })
+}
+
+impl Slot {
+    fn empty() -> Self {
+        Self { status: Arc::default(), state: State::Absent, stop: None }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::State::{Absent, GaveUp, Leaves, Works};
+    use super::*;
+
+    #[test]
+    fn missing_replicas_start_and_the_last_ones_leave() {
+        assert_eq!(decide(2, &[]), [Step::Start(0), Step::Start(1)]);
+        assert_eq!(decide(3, &[Works, Works]), [Step::Start(2)]);
+        assert_eq!(decide(1, &[Works, Works, Works]), [Step::Stop(1), Step::Stop(2)]);
+        assert_eq!(decide(0, &[Works]), [Step::Stop(0)]);
+        assert_eq!(decide(2, &[Works, Works]), []);
+    }
+
+    #[test]
+    fn a_place_is_free_only_when_its_replica_is_gone() {
+        assert_eq!(decide(2, &[Works, Leaves]), [], "it is waited for");
+        assert_eq!(decide(2, &[Works, Absent]), [Step::Start(1)]);
+        assert_eq!(decide(1, &[Works, Leaves, Absent]), []);
+    }
+
+    #[test]
+    fn one_that_gave_up_is_left_alone() {
+        assert_eq!(decide(2, &[GaveUp, Works]), []);
+        assert_eq!(decide(0, &[GaveUp, Works]), [Step::Stop(1)]);
+    }
+}

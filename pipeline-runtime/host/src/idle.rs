@@ -1,0 +1,86 @@
+//! Whether all input of a pipeline is worked off, over all processes: told by the log alone.
+
+use millstream_log::{End, Log, LogResult, TopicPartition};
+use millstream_spec::model::{Pipeline, Stage};
+
+use crate::source;
+use crate::topics::Partitions;
+
+/// Stage by stage from the source: does every group of the stages `here` stand at the end of what it reads, with no open
+/// transaction? With `source`, has it given all it has?
+///
+/// The order matters: a stage commits its outputs together with its position, so when it stands at the end of its
+/// input, all it will ever write is there before the next stage's end is asked.
+pub fn worked_off(
+    log: &dyn Log,
+    pipeline: &Pipeline,
+    topics: &Partitions,
+    here: &dyn Fn(&str) -> bool,
+    source: bool,
+) -> LogResult<bool> {
+    if source && !source::finished(log, pipeline)? {
+        return Ok(false);
+    }
+    for stage in in_order(pipeline) {
+        let stage = &pipeline.stages[stage];
+        if !here(&stage.name) {
+            continue;
+        }
+        for input in &stage.inputs {
+            let partitions: Vec<TopicPartition> =
+                (0..topics.of(&input.topic)).map(|p| TopicPartition::new(input.topic.as_str(), p)).collect();
+            if !at_end(log, &stage.group, &partitions)? {
+                return Ok(false);
+            }
+        }
+        // After its inputs: what it sets aside is there when its position says that it has read the record.
+        if !retried(log, stage)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether nothing is set aside. The topic is asked for each time: sending the first dead letter back makes it.
+fn retried(log: &dyn Log, stage: &Stage) -> LogResult<bool> {
+    let Some(info) = &log.describe(&[&stage.retry_topic])?[0] else { return Ok(true) };
+    let partitions: Vec<TopicPartition> =
+        (0..info.partitions).map(|p| TopicPartition::new(stage.retry_topic.as_str(), p)).collect();
+    at_end(log, &stage.group, &partitions)
+}
+
+fn at_end(log: &dyn Log, group: &str, partitions: &[TopicPartition]) -> LogResult<bool> {
+    let high = log.ends(partitions, End::High)?;
+    let stable = log.ends(partitions, End::Stable)?;
+    if high != stable {
+        return Ok(false);
+    }
+    let committed = log.committed(group, partitions)?;
+    let low = log.ends(partitions, End::Low)?;
+    Ok(high.iter().zip(&low).zip(&committed).all(|((high, low), committed)| match committed {
+        Some(committed) => committed.offset >= *high,
+        None => low == high,
+    }))
+}
+
+/// Stages so that each comes after those it reads from. The check has refused cycles.
+fn in_order(pipeline: &Pipeline) -> Vec<usize> {
+    let mut order = Vec::new();
+    let mut rest: Vec<usize> = (0..pipeline.stages.len()).collect();
+    while !rest.is_empty() {
+        let before = rest.len();
+        rest.retain(|stage| {
+            let ready =
+                pipeline.stages[*stage].inputs.iter().all(|i| i.from_stage.is_none_or(|from| order.contains(&from)));
+            if ready {
+                order.push(*stage);
+            }
+            !ready
+        });
+        if rest.len() == before {
+            // A cycle cannot be here; asking in file order still only errs on the side of waiting.
+            order.append(&mut rest);
+        }
+    }
+    order
+}

@@ -1,0 +1,107 @@
+//! Where the letters of a stage are, and everything that hangs on that: how they are decoded, who works on them, where
+//! it is noted what is done.
+
+use std::sync::Arc;
+
+use millstream_codec::{Codec, Coercion};
+use millstream_filter_api::Kind;
+use millstream_log::{Log, LogResult, NewTopic, Retention, TopicPartition};
+use millstream_spec::model::{Pipeline, Stage};
+
+use crate::plan::codec_of;
+
+/// A topic of dead letters.
+pub struct Place {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The stage; of another system's topic, nothing.
+    pub stage: String,
+    /// Where the stage reads what is sent back to it; partition p is that of the letter.
+    pub(super) retry: Option<Arc<str>>,
+    /// The pipeline; of another system's topic, nothing.
+    pub(super) pipeline: String,
+    /// Who works on the letters is a member of this group, so that there is one at a time.
+    pub(super) group: String,
+    /// Where it is noted what is done.
+    pub(super) control: Arc<str>,
+    /// What the keys of these notes begin with; the partition follows.
+    pub(super) key: String,
+    /// Inputs of the stage.
+    pub(super) origins: Vec<Origin>,
+}
+
+/// How a letter's payload is decoded, by the topic it was read from.
+pub(super) struct Origin {
+    pub topic: String,
+    pub codec: Codec,
+    pub coercion: Coercion,
+    pub types: Kind,
+}
+
+/// Where notes on the topics of other systems are. No pipeline can have a name like that.
+const FOREIGN: &str = "_millstream";
+
+impl Place {
+    /// The letters of a stage.
+    pub fn of_stage(pipeline: &Pipeline, stage: &Stage) -> Self {
+        let origins = stage
+            .inputs
+            .iter()
+            .map(|input| Origin {
+                topic: input.topic.clone(),
+                codec: codec_of(&input.format),
+                coercion: Coercion::new(&input.types),
+                types: input.types.clone(),
+            })
+            .collect();
+        Self {
+            topic: Arc::from(stage.dlq.as_str()),
+            stage: stage.name.clone(),
+            retry: Some(Arc::from(stage.retry_topic.as_str())),
+            pipeline: pipeline.name.clone(),
+            group: format!("{}.letters", stage.group),
+            control: Arc::from(format!("{}.control", pipeline.name)),
+            key: format!("letters/{}/", stage.name),
+            origins,
+        }
+    }
+
+    /// The letters of another system, in a topic of its own.
+    pub fn of_topic(topic: &str) -> Self {
+        Self {
+            topic: Arc::from(topic),
+            stage: String::new(),
+            retry: None,
+            pipeline: String::new(),
+            group: format!("{FOREIGN}.{topic}.letters"),
+            control: Arc::from(format!("{FOREIGN}.control")),
+            key: format!("letters/{topic}/"),
+            origins: Vec::new(),
+        }
+    }
+
+    /// The type of the payloads, for expressions.
+    pub fn types(&self) -> Kind {
+        let mut types = self.origins.iter().map(|o| o.types.clone());
+        let first = types.next().unwrap_or_else(Kind::any);
+        types.fold(first, |all, one| all.union(one))
+    }
+
+    /// The partitions of the topic; none where it does not exist.
+    pub fn partitions(&self, log: &dyn Log) -> LogResult<Vec<TopicPartition>> {
+        let count = log.describe(&[&self.topic])?[0].as_ref().map_or(0, |info| info.partitions);
+        Ok((0..count).map(|p| TopicPartition::new(Arc::clone(&self.topic), p)).collect())
+    }
+
+    /// Makes the topic of the notes if it is not there.
+    pub(super) fn make_control(&self, log: &dyn Log) -> LogResult<()> {
+        log.create(&[NewTopic {
+            name: self.control.to_string(),
+            partitions: 1,
+            retention: Retention::Compacted,
+            replication: None,
+            max_record_bytes: None,
+            settings: Vec::new(),
+        }])
+    }
+}

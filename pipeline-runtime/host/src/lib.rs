@@ -1,0 +1,47 @@
+//! The shell around the engine: threads, topics, filters, sources, the way a run begins and ends.
+//!
+//! It must never know: rdkafka, a file format of the embedded log, the command line. Everything of the log comes
+//! through `millstream-log`; every decision on a record's delivery is the engine's.
+//!
+//! Start reading at [`run`], then `replica` (the loop of one replica) and `source` (files and generators).
+
+mod aside;
+mod calls;
+mod chain;
+mod changes;
+mod clock;
+mod control;
+mod crew;
+mod dead_letter;
+mod idle;
+mod ids;
+mod input;
+pub mod letters;
+mod outputs;
+mod plan;
+mod replica;
+mod restore;
+mod retention;
+mod retry_topic;
+mod run;
+mod running;
+mod shared;
+mod source;
+mod summary;
+mod tap;
+mod topics;
+
+pub use changes::{
+    Applied, ApplyOptions, ChangePlan, Difference, GroupPlan, PlacePlan, TopicPlan, apply, look as plan_changes,
+};
+pub use control::{
+    Change, Control, Entries, Entry, Follower, Orders, PipelineStatus, ProcessStatus, Rates, ReplicasStatus,
+    StageStatus, Trouble, Watcher,
+};
+pub use ids::{ID_HEADER, key_fields, root};
+pub use outputs::partition_for;
+pub use run::{Progress, RunError, RunOptions, run};
+pub use shared::{Stop, Totals};
+pub use source::check_generator;
+pub use summary::{PipelineSummary, StageSummary, Summary};
+pub use tap::RecordFilter;

@@ -1,0 +1,215 @@
+//! What the replicas of one stage share: the checked stage, resolved against the topics as they are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_codec::{Codec, Coercion};
+use millstream_engine::{DedupConfig, EngineConfig, Order, Park};
+use millstream_filter_api::Built;
+use millstream_log::Delivery;
+use millstream_spec::model::{self, KeyRule, Pipeline, SourceKind, Stage, Start};
+
+use crate::ids::{InputIds, OutputIds, hash128};
+use crate::retry_topic::Note;
+use crate::topics::Partitions;
+
+/// One stage, ready to run.
+pub struct StagePlan {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The stage's name.
+    pub stage: String,
+    /// Its consumer group.
+    pub group: String,
+    /// What it reads; the first leads the assignment.
+    pub inputs: Vec<InputPlan>,
+    /// Partitions of each input, when the run began.
+    pub partitions: i32,
+    /// What it writes.
+    pub outputs: Vec<OutputPlan>,
+    /// Names and builders of its filters, in order.
+    pub filters: Vec<FilterPlan>,
+    /// Its dead letters; partition p holds those of input partition p.
+    pub dlq: Arc<str>,
+    /// Its dedup changelog, where it dedups; partition p belongs to input partition p.
+    pub state: Option<Arc<str>>,
+    /// Records that are set aside; partition p holds those of input partition p. It is there where `calls` is set, or
+    /// once a dead letter was sent back.
+    pub retry: Arc<str>,
+    /// Whether a filter calls out, so that a key can fail for a while and is worth setting aside.
+    pub calls: bool,
+    /// Transactions or not.
+    pub delivery: Delivery,
+    /// Per record and attempt.
+    pub timeout: Duration,
+    /// No attempt later than this after the first.
+    pub until_ms: Option<i64>,
+    /// What the engine is told; `max_metadata` is set by each member's log.
+    pub engine: EngineConfig,
+}
+
+/// One input of a stage.
+pub struct InputPlan {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// How its payloads are decoded.
+    pub codec: Codec,
+    /// Numbers brought to the types the expressions were compiled for.
+    pub coercion: Coercion,
+    /// Where its records' ids are.
+    pub ids: InputIds,
+    /// Whether a source of this pipeline wrote it, and says in a header what cannot be decoded.
+    pub own_source: bool,
+    /// Where a new group begins.
+    pub start: Start,
+}
+
+/// One output of a stage.
+pub struct OutputPlan {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// How payloads are encoded.
+    pub codec: Codec,
+    /// How records are keyed.
+    pub key: Option<KeyRule>,
+    /// How records are named.
+    pub ids: OutputIds,
+    /// Partitions the topic has.
+    pub partitions: i32,
+}
+
+/// One filter of a stage.
+pub struct FilterPlan {
+    /// Its name.
+    pub name: String,
+    /// Makes an instance.
+    pub build: Arc<dyn Fn() -> Built + Send + Sync>,
+}
+
+/// Records and bytes a replica holds at most, read and not yet finished.
+const BUDGET_RECORDS: usize = 10_000;
+const BUDGET_BYTES: usize = 16 << 20;
+/// A transaction is committed when this many records are finished, however soon.
+const COMMIT_RECORDS: usize = 20_000;
+/// Under load a transaction is committed at least this often.
+const COMMIT_EVERY: Duration = Duration::from_millis(100);
+
+impl StagePlan {
+    /// Resolves a stage. `topics` has the partition count of every topic of the pipeline.
+    pub fn new(pipeline: &Pipeline, stage: &Stage, topics: &Partitions) -> Self {
+        let inputs = stage.inputs.iter().map(|input| input_plan(pipeline, input)).collect();
+        let outputs = stage.outputs.iter().map(|output| output_plan(pipeline, stage, output, topics)).collect();
+        let filters: Vec<FilterPlan> = stage
+            .filters
+            .iter()
+            .map(|f| FilterPlan { name: f.name.clone(), build: Arc::clone(&f.checked.build) })
+            .collect();
+        let calls = calls_out(stage);
+        Self {
+            pipeline: pipeline.name.clone(),
+            stage: stage.name.clone(),
+            group: stage.group.clone(),
+            inputs,
+            partitions: stage.inputs.first().map_or(0, |i| topics.of(&i.topic)),
+            outputs,
+            filters,
+            dlq: Arc::from(stage.dlq.as_str()),
+            state: stage.dedup.as_ref().map(|_| Arc::from(stage.state.as_str())),
+            retry: Arc::from(stage.retry_topic.as_str()),
+            calls,
+            delivery: match pipeline.delivery {
+                model::Delivery::ExactlyOnce => Delivery::ExactlyOnce,
+                model::Delivery::AtLeastOnce => Delivery::AtLeastOnce,
+            },
+            timeout: stage.timeout,
+            until_ms: stage.retry.until.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
+            engine: engine_config(pipeline, stage, !calls),
+        }
+    }
+}
+
+impl StagePlan {
+    /// Which input a copy was first read from. The name of the topic decides: inputs may have changed places since.
+    pub fn input_of_copy(&self, note: &Note) -> Option<u16> {
+        let is = |input: &&InputPlan| *input.topic == note.topic;
+        if self.inputs.get(usize::from(note.input)).as_ref().is_some_and(is) {
+            return Some(note.input);
+        }
+        self.inputs.iter().position(|i| is(&i)).map(|i| i as u16)
+    }
+}
+
+/// Whether a filter of the stage calls out.
+pub fn calls_out(stage: &Stage) -> bool {
+    stage.filters.iter().any(|f| matches!((f.checked.build)(), Built::Call(_)))
+}
+
+/// How a stage reads one of its inputs.
+pub fn input_plan(pipeline: &Pipeline, input: &model::Input) -> InputPlan {
+    let source = &pipeline.source;
+    let foreign = input.from_stage.is_none() && matches!(source.kind, SourceKind::Topic { .. });
+    InputPlan {
+        topic: Arc::from(input.topic.as_str()),
+        codec: codec_of(&input.format),
+        coercion: Coercion::new(&input.types),
+        ids: if foreign { InputIds::Source(source.id.clone()) } else { InputIds::Own },
+        own_source: input.from_stage.is_none() && !foreign,
+        start: match source.kind {
+            SourceKind::Topic { start } if foreign => start,
+            _ => Start::Earliest,
+        },
+    }
+}
+
+fn output_plan(pipeline: &Pipeline, stage: &Stage, output: &model::Output, topics: &Partitions) -> OutputPlan {
+    OutputPlan {
+        topic: Arc::from(output.topic.as_str()),
+        codec: codec_of(&output.format),
+        key: output.key.clone(),
+        ids: OutputIds::new(&pipeline.name, &stage.name, output.name.as_deref().unwrap_or("")),
+        partitions: topics.of(&output.topic),
+    }
+}
+
+/// The codec of a format.
+pub fn codec_of(format: &model::Format) -> Codec {
+    match format {
+        model::Format::Raw => Codec::Raw,
+        model::Format::Text => Codec::Text,
+        model::Format::Json => Codec::Json,
+        model::Format::Csv { columns, separator } => Codec::Csv { columns: columns.clone(), separator: *separator },
+    }
+}
+
+fn engine_config(pipeline: &Pipeline, stage: &Stage, inline: bool) -> EngineConfig {
+    // The key need not be secret, but must be equal on every run, as the marks in `.state` are made with it.
+    let hash = hash128(&[b"dedup", pipeline.name.as_bytes(), stage.name.as_bytes()]);
+    EngineConfig {
+        order: match stage.order {
+            model::Order::Key => Order::Key,
+            model::Order::Partition => Order::Partition,
+            model::Order::None => Order::None,
+        },
+        concurrency: stage.concurrency as usize,
+        attempts: stage.retry.attempts,
+        backoff_min_ms: stage.retry.backoff_min.as_millis() as u64,
+        backoff_max_ms: stage.retry.backoff_max.as_millis() as u64,
+        dedup: stage.dedup.as_ref().map(|d| DedupConfig {
+            window_ms: d.window.as_millis() as i64,
+            max_ids: usize::try_from(d.max_ids).unwrap_or(usize::MAX),
+        }),
+        commit_every_ms: COMMIT_EVERY.as_millis() as u64,
+        commit_records: COMMIT_RECORDS,
+        budget_records: BUDGET_RECORDS,
+        budget_bytes: BUDGET_BYTES,
+        max_metadata: 0,
+        inputs: stage.inputs.len() as u16,
+        retry_input: None,
+        park: stage.retry.park_after.filter(|_| !inline).map(|park| Park {
+            attempts: park.attempts,
+            time_ms: u64::try_from(park.time.as_millis()).unwrap_or(u64::MAX),
+        }),
+        hash_key: ((hash >> 64) as u64, hash as u64),
+        inline,
+    }
+}

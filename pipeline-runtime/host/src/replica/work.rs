@@ -1,0 +1,230 @@
+//! Records go in, filters run, fates come out.
+
+use std::time::Instant;
+
+use millstream_engine::{Fate, Finished, Now, Place, Reason as Aside, Task, Ticket, Work};
+use millstream_filter_api::{Class, Failure};
+use millstream_log::{Batch, LogResult};
+
+use super::commit::engine_error;
+use super::{Replica, Runner, WORK_SLICE};
+use crate::chain::Ended;
+use crate::dead_letter::{self, Reason};
+use crate::input::Input;
+use crate::outputs::Written;
+
+/// The clock is read once for this many records.
+const RECORDS_PER_LOOK: u32 = 64;
+
+impl Replica {
+    /// Decodes a batch and hands it to the engine.
+    pub(super) fn admit(&mut self, batch: Batch) -> LogResult<()> {
+        let partition = batch.partition.partition;
+        let slot = partition as u32;
+        let Some(input) = self.input_of(&batch.partition.topic) else { return Ok(()) };
+        if self.epochs.get(&(slot, input)) != Some(&batch.epoch) {
+            return Ok(());
+        }
+        let next = batch.next;
+        if Some(input) == self.parking.input {
+            self.admit_copies(slot, batch)?;
+            self.engine.advance(slot, input, self.slot_epoch(slot), next);
+            return Ok(());
+        }
+        let plan = &self.cx.plan.inputs[usize::from(input)];
+        for record in batch.records {
+            let (offset, timestamp, size) = (record.offset, record.timestamp, record.size());
+            let key = record.key.clone();
+            let read = Input::new(plan, input, partition, record);
+            let id = read.id.clone();
+            self.engine.admit(slot, input, self.slot_epoch(slot), offset, key.as_deref(), &id, timestamp, size, read);
+        }
+        self.engine.advance(slot, input, self.slot_epoch(slot), next);
+        Ok(())
+    }
+
+    pub(super) fn slot_epoch(&self, slot: u32) -> u64 {
+        self.epochs.get(&(slot, 0)).copied().unwrap_or(0)
+    }
+
+    /// Starts what may start. Whether there is more than one slice of it.
+    pub(super) fn work(&mut self) -> LogResult<bool> {
+        let began = Instant::now();
+        let mut now = self.clock.now();
+        let mut looked = 0;
+        while let Some(work) = self.engine.next(now) {
+            self.start(work, now);
+            looked += 1;
+            if looked % RECORDS_PER_LOOK == 0 {
+                now = self.clock.now();
+                if began.elapsed() > WORK_SLICE {
+                    return Ok(true);
+                }
+            }
+        }
+        match self.engine.failed() {
+            Some(error) => Err(engine_error(&error)),
+            None => Ok(false),
+        }
+    }
+
+    fn start(&mut self, work: Work<Input>, now: Now) {
+        let Work { ticket, place, attempt, task, record: mut input, .. } = work;
+        match task {
+            Task::Run => {}
+            Task::Bury(_) => return self.bury_refused(ticket, place, input, now),
+            Task::Park(why) => return self.park(ticket, place, input, attempt, why, now),
+        }
+        if attempt > 1 && self.too_old(&input, now) {
+            return self.end_too_old(ticket, place, input, attempt - 1, now);
+        }
+        let plan = &self.cx.plan.inputs[usize::from(input.input)];
+        let record = match input.attempt(plan, attempt, now.wall_ms) {
+            Ok(record) => record,
+            Err(failure) => return self.conclude(ticket, place, input, Ended::Failed(usize::MAX, failure), now),
+        };
+        match &mut self.runner {
+            Runner::Inline(chain) => {
+                let ended = chain.run(record);
+                self.conclude(ticket, place, input, ended, now);
+            }
+            Runner::Calls(calls) => calls.start(ticket, place, input, record, attempt),
+        }
+    }
+
+    /// Takes the answers of calls that have ended.
+    pub(super) fn collect_calls(&mut self) {
+        let Runner::Calls(calls) = &mut self.runner else { return };
+        let answers = calls.collect();
+        let now = self.clock.now();
+        for answer in answers {
+            self.conclude(answer.ticket, answer.place, answer.input, answer.ended, now);
+        }
+    }
+
+    /// Drops calls whose records are no longer ours.
+    pub(super) fn cancel(&mut self, tickets: &[Ticket]) {
+        if let Runner::Calls(calls) = &mut self.runner {
+            calls.cancel(tickets);
+        }
+    }
+
+    /// Tells the engine what became of an attempt.
+    fn conclude(&mut self, ticket: Ticket, place: Place, input: Input, ended: Ended, now: Now) {
+        let fate = match ended {
+            Ended::Forwarded(records) => {
+                let codec = &self.cx.plan.inputs[usize::from(input.input)].codec;
+                match self.writer.write(&self.cx.plan, codec, &input.id, records) {
+                    Ok(written) => Fate::Forwarded(written),
+                    Err(failure) => {
+                        self.letter(place, &input, "", &failure, input.counted_attempts(), class_word(failure.class))
+                    }
+                }
+            }
+            Ended::Dropped(reason) => Fate::Dropped(reason, Written::new()),
+            Ended::Failed(at, failure) => {
+                let filter = self.filter_name(at);
+                if failure.class == Class::Transient {
+                    return self.retry(ticket, place, input, at, &failure, now);
+                }
+                self.letter(place, &input, &filter, &failure, input.counted_attempts(), class_word(failure.class))
+            }
+        };
+        self.engine.finish(ticket, fate, now);
+    }
+
+    /// An attempt failed and another may not.
+    pub(super) fn retry(
+        &mut self,
+        ticket: Ticket,
+        place: Place,
+        mut input: Input,
+        at: usize,
+        failure: &Failure,
+        now: Now,
+    ) {
+        let after_ms = failure.retry_after.map(|d| d.as_millis() as u64);
+        self.parking.failed(failure);
+        input.note_failure(failure, self.filter_name(at));
+        if self.too_old(&input, now) {
+            let attempts = input.attempts;
+            return self.end_too_old(ticket, place, input, attempts, now);
+        }
+        match self.engine.finish(ticket, Fate::Retry { record: input, after_ms }, now) {
+            Finished::Taken | Finished::Stale => {}
+            Finished::Park { record, attempts, delay_ms } => {
+                self.park(ticket, place, record, attempts, Aside::Parked { delay_ms }, now);
+            }
+            Finished::Exhausted { record, attempts } => {
+                let filter = self.filter_name(at);
+                let fate = self.letter(place, &record, &filter, failure, attempts, "exhausted");
+                self.engine.finish(ticket, fate, now);
+            }
+        }
+    }
+
+    /// Whether `retry.until` allows no further attempt.
+    fn too_old(&self, input: &Input, now: Now) -> bool {
+        self.cx.plan.until_ms.is_some_and(|until| input.first > 0 && now.wall_ms.saturating_sub(input.first) > until)
+    }
+
+    /// The dead letter of a record that `retry.until` allows no further attempt: with what the last one failed with.
+    fn end_too_old(&mut self, ticket: Ticket, place: Place, input: Input, attempts: u32, now: Now) {
+        let (code, message, filter) = input.past.as_ref().and_then(|p| p.failure.clone()).unwrap_or_default();
+        let failure = Failure { class: Class::Transient, code, message, retry_after: None };
+        let fate = self.letter(place, &input, &filter, &failure, attempts, "exhausted");
+        self.engine.finish(ticket, fate, now);
+    }
+
+    /// The log refused what this record became, or its dead letter: a smaller letter.
+    fn bury_refused(&mut self, ticket: Ticket, place: Place, input: Input, now: Now) {
+        let (times, why) = self.refused.get(&place).cloned().unwrap_or((1, String::new()));
+        let reason = Reason {
+            filter: "",
+            attempts: input.counted_attempts(),
+            code: "output_refused",
+            class: "data",
+            message: &why,
+            at: now.wall_ms,
+            refused: times - 1,
+        };
+        let letter = dead_letter::letter(&self.cx.plan, &input, place.slot as i32, &reason);
+        self.txn.letters.push(place);
+        self.engine.finish(ticket, Fate::DeadLettered(Written::from_elem(letter, 1)), now);
+    }
+
+    fn letter(
+        &self,
+        place: Place,
+        input: &Input,
+        filter: &str,
+        failure: &Failure,
+        attempts: u32,
+        class: &str,
+    ) -> Fate<Input, Written> {
+        let reason = Reason {
+            filter,
+            attempts,
+            code: &failure.code,
+            class,
+            message: &failure.message,
+            at: crate::clock::wall_ms(),
+            refused: 0,
+        };
+        let letter = dead_letter::letter(&self.cx.plan, input, place.slot as i32, &reason);
+        Fate::DeadLettered(Written::from_elem(letter, 1))
+    }
+
+    fn filter_name(&self, at: usize) -> String {
+        self.cx.plan.filters.get(at).map_or_else(String::new, |f| f.name.clone())
+    }
+}
+
+fn class_word(class: Class) -> &'static str {
+    match class {
+        Class::Data => "data",
+        // Never asked for a transient failure: those are retried until exhausted.
+        Class::Transient | Class::Permanent => "permanent",
+        Class::Bug => "bug",
+    }
+}

@@ -1,0 +1,456 @@
+//! One pipeline while it runs in this process: its topics, the replicas of its stages, its source.
+//!
+//! Start reading at [`Running::run`]. The thread that starts it all then listens to the control topic, keeps as many
+//! replicas as are wanted, and reports how they stand.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use millstream_log::{Class, Log, LogError, LogResult};
+use millstream_spec::model::{Pipeline, SourceKind};
+
+use crate::aside;
+use crate::changes;
+use crate::control::{Listener, Orders, Reporter};
+use crate::crew::{Crew, Recruit};
+use crate::idle;
+use crate::plan::StagePlan;
+use crate::replica::{Left, Replica, ReplicaContext};
+use crate::retention;
+use crate::run::RunOptions;
+use crate::shared::{ReplicaStatus, Stop};
+use crate::source::{self, SourceContext};
+use crate::topics::{self, Partitions, Prepared};
+
+/// Between two looks at the replicas; an order ends the wait early.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What every thread of the process is given.
+#[derive(Clone)]
+pub struct Process {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Unique in the cluster.
+    pub id: String,
+    /// Where calls run.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// One pipeline while it runs.
+pub struct Running<'a> {
+    /// The pipeline.
+    pub pipeline: &'a Pipeline,
+    /// One per stage that runs here.
+    pub crews: Vec<Crew<'a>>,
+    /// Set when its topics are there and its threads are started.
+    topics: Mutex<Option<Partitions>>,
+    /// It never began, and never will.
+    ended: AtomicBool,
+    /// The log was asked for the topics once, and has answered or was given up on.
+    asked: AtomicBool,
+    /// The source has given up: nothing new comes.
+    dry: AtomicBool,
+    /// Why threads gave up.
+    failed: Mutex<Vec<Reason>>,
+}
+
+impl<'a> Running<'a> {
+    /// The stages of a pipeline that `options` leave to this process.
+    pub fn new(pipeline: &'a Pipeline, options: &RunOptions) -> Self {
+        let here = |stage: &str| {
+            options.stages.as_ref().is_none_or(|names| names.contains(&format!("{}.{stage}", pipeline.name)))
+        };
+        Self {
+            pipeline,
+            crews: pipeline.stages.iter().filter(|s| here(&s.name)).map(Crew::new).collect(),
+            topics: Mutex::new(None),
+            ended: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            dry: AtomicBool::new(false),
+            failed: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Makes the topics, starts every thread of the pipeline, and obeys orders until told to stop.
+    pub fn run<'s>(&'s self, scope: &'s Scope<'s, '_>, process: &Process, options: &'s RunOptions) {
+        let began = self.prepare(&process.log, options).and_then(|topics| {
+            let Some(topics) = topics else { return Ok(None) };
+            // Before the first replica starts: a stage that is paused reads nothing after a restart either.
+            Ok(self.listen(&*process.log, options)?.map(|listening| (topics, listening)))
+        });
+        match began {
+            Ok(Some((topics, (listener, orders)))) => self.conduct(scope, process, options, topics, listener, orders),
+            Ok(None) => {}
+            Err(e) => self.fail("", &e),
+        }
+        self.ended.store(true, Ordering::Release);
+    }
+
+    fn conduct<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        process: &Process,
+        options: &'s RunOptions,
+        topics: Partitions,
+        mut listener: Listener<'_>,
+        mut orders: Orders,
+    ) {
+        let plans: Vec<Arc<StagePlan>> =
+            self.crews.iter().map(|crew| Arc::new(StagePlan::new(self.pipeline, crew.stage, &topics))).collect();
+        let reconcile = |orders: &Orders| {
+            for (crew, plan) in self.crews.iter().zip(&plans) {
+                let paused = orders.paused.contains(&crew.stage.name);
+                if crew.paused.swap(paused, Ordering::AcqRel) != paused {
+                    let what = if paused { "paused by order" } else { "goes on by order" };
+                    tracing::info!(stage = %crew.stage.group, "{what}");
+                }
+                crew.retry_made.store(orders.retry.contains(&crew.stage.name), Ordering::Release);
+                let wanted = orders.wanted(&crew.stage.name, crew.stage.replicas);
+                if crew.wanted() != wanted {
+                    tracing::info!(stage = %crew.stage.group, replicas = wanted, "scaled by order");
+                }
+                for recruit in crew.reconcile(wanted, &options.stop) {
+                    self.start_replica(scope, process, options, crew, plan, recruit);
+                }
+            }
+        };
+        reconcile(&orders);
+        self.start_source(scope, process, options, &topics);
+        self.start_keeper(scope, process, options, &topics);
+        *lock(&self.topics) = Some(topics);
+        let mut reporter = Reporter::new(&*process.log, &self.pipeline.name, &process.id, listener.entries());
+        while !options.stop.draining() {
+            match listener.listen(LOOK, &options.stop) {
+                Ok(Some(heard)) => orders = heard,
+                Ok(None) => {}
+                Err(e) => self.crews.iter().for_each(|crew| crew.note(format!("an order is not obeyed: {e}"), false)),
+            }
+            reconcile(&orders);
+            reporter.report(self.crews.iter().map(|crew| (crew.stage.name.clone(), crew.report())).collect());
+        }
+        // The replicas have this long to drain; then nobody waits for a last word.
+        let deadline = Instant::now() + options.stop.drain_timeout();
+        while !self.crews.iter().all(Crew::gone) && !options.stop.aborted() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if !options.stop.aborted() && Instant::now() < deadline {
+            reporter.leave(deadline);
+        }
+    }
+
+    fn start_replica<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        process: &Process,
+        options: &'s RunOptions,
+        crew: &'s Crew<'a>,
+        plan: &Arc<StagePlan>,
+        recruit: Recruit,
+    ) {
+        let Recruit { number, status, stop } = recruit;
+        let cx = ReplicaContext {
+            log: Arc::clone(&process.log),
+            plan: Arc::clone(plan),
+            runtime: process.runtime.clone(),
+            stop: stop.clone(),
+            paused: Arc::clone(&crew.paused),
+            retry_made: Arc::clone(&crew.retry_made),
+            status: Arc::clone(&status),
+            instance: options.instance.as_ref().map(|name| format!("{name}.{number}")),
+            name: format!("{}.{number}", process.id),
+            accept_gap: options.accept_gap,
+        };
+        scope.spawn(move || {
+            let what = format!("stage `{}`", crew.stage.name);
+            let ended = self.supervise(&what, &stop, Some(crew), || {
+                // Also after a panic: what the member had committed stays counted.
+                let _close = Closing(&status);
+                // An order of its own for each member, so that what one leaves behind goes with it.
+                while Replica::join(ReplicaContext { stop: stop.child(), ..cx.clone() })?.run()? == Left::ToJoinAgain {
+                    status.close();
+                }
+                Ok(())
+            });
+            crew.ended(number, ended == Ended::GaveUp);
+        });
+    }
+
+    fn start_source<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        process: &Process,
+        options: &'s RunOptions,
+        topics: &Partitions,
+    ) {
+        if !self.has_source() {
+            return;
+        }
+        let cx = SourceContext {
+            log: Arc::clone(&process.log),
+            stop: options.stop.clone(),
+            name: format!("{}.source", process.id),
+            instance: options.instance.as_ref().map(|name| format!("{name}.source")),
+            partitions: topics.of(&self.pipeline.source.topic),
+        };
+        scope.spawn(move || {
+            self.supervise("the source", &options.stop, None, || source::run(&cx, self.pipeline));
+            self.dry.store(!options.stop.draining(), Ordering::Release);
+        });
+    }
+
+    fn start_keeper<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        process: &Process,
+        options: &'s RunOptions,
+        topics: &Partitions,
+    ) {
+        let kept = retention::kept(self.pipeline, topics);
+        if kept.is_empty() {
+            return;
+        }
+        let log = Arc::clone(&process.log);
+        scope.spawn(move || {
+            self.supervise("the keeper of retention", &options.stop, None, || {
+                retention::keep(&*log, &self.pipeline.name, &kept, &options.stop)
+            });
+        });
+    }
+
+    /// Whether records are made here: where a stage runs that reads them.
+    fn has_source(&self) -> bool {
+        !matches!(self.pipeline.source.kind, SourceKind::Topic { .. })
+            && self.crews.iter().any(|crew| crew.stage.inputs.iter().any(|i| i.from_stage.is_none()))
+    }
+
+    /// Waits until the log answers and the source's topic is there. `None` when told to stop before.
+    fn prepare(&self, log: &Arc<dyn Log>, options: &RunOptions) -> LogResult<Option<Partitions>> {
+        let mut backoff = Backoff::new();
+        let mut said = String::new();
+        let mut begun = false;
+        while !options.stop.draining() {
+            let prepared = match self.reach(log, &options.stop) {
+                Ok(true) => self.begin(&**log, options, &mut begun),
+                Ok(false) => return Ok(None),
+                Err(e) => Err(e),
+            };
+            self.asked.store(true, Ordering::Release);
+            let why = match prepared {
+                Ok(Prepared::Ready(topics)) => return Ok(Some(topics)),
+                Ok(Prepared::Missing(topic)) => format!(
+                    "source topic `{topic}` does not exist on {}; waiting for it (`--create-source` makes it)",
+                    log.name()
+                ),
+                Err(e) if e.class == Class::Retry => format!("{}: {e}; trying again", log.name()),
+                Err(e) => return Err(e),
+            };
+            self.say_once(&why, &mut said);
+            backoff.wait(&options.stop);
+        }
+        Ok(None)
+    }
+
+    /// Makes the topics, unless the pipeline was changed so that a person must agree first; and notes what runs now.
+    fn begin(&self, log: &dyn Log, options: &RunOptions, begun: &mut bool) -> LogResult<Prepared> {
+        if !*begun {
+            changes::begin(log, self.pipeline, options.apply, &options.stop)?;
+            *begun = true;
+        }
+        let prepared = topics::prepare(log, self.pipeline, options.create_source)?;
+        if let Prepared::Ready(topics) = &prepared {
+            changes::note(log, self.pipeline, topics)?;
+        }
+        Ok(prepared)
+    }
+
+    /// Whether the log answers at all: a client whose brokers are away comes back from a question after many seconds.
+    /// `false` when told to stop before.
+    fn reach(&self, log: &Arc<dyn Log>, stop: &Stop) -> LogResult<bool> {
+        let (log, topic) = (Arc::clone(log), self.pipeline.source.topic.clone());
+        Ok(aside::ask(stop, move || log.describe(&[&topic]).map(drop))?.is_some())
+    }
+
+    /// Reads the orders that hold. `None` when told to stop before.
+    fn listen<'l>(&self, log: &'l dyn Log, options: &RunOptions) -> LogResult<Option<(Listener<'l>, Orders)>> {
+        let mut backoff = Backoff::new();
+        let mut said = String::new();
+        while !options.stop.draining() {
+            match Listener::start(log, &self.pipeline.name, &options.stop) {
+                Ok(listening) => return Ok(listening),
+                Err(e) if e.class == Class::Retry => {
+                    self.say_once(&format!("{}: {e}; trying again", log.name()), &mut said);
+                }
+                Err(e) => return Err(e),
+            }
+            backoff.wait(&options.stop);
+        }
+        Ok(None)
+    }
+
+    fn say_once(&self, why: &str, said: &mut String) {
+        if why != said {
+            tracing::warn!(pipeline = %self.pipeline.name, "{why}");
+            why.clone_into(said);
+        }
+    }
+
+    /// Does `body` again, with backoff, until it ends cleanly or an error says that a person must act.
+    fn supervise(&self, what: &str, stop: &Stop, crew: Option<&Crew<'_>>, body: impl Fn() -> LogResult<()>) -> Ended {
+        let note = |message: String, gave_up| {
+            if let Some(crew) = crew {
+                crew.note(message, gave_up);
+            }
+        };
+        let mut backoff = Backoff::new();
+        loop {
+            let began = Instant::now();
+            match catch_unwind(AssertUnwindSafe(&body)) {
+                Ok(Ok(())) => return Ended::Left,
+                Ok(Err(e)) if is_final(&e) => {
+                    note(e.to_string(), true);
+                    self.fail(&format!("{what}: "), &e);
+                    return Ended::GaveUp;
+                }
+                Ok(Err(e)) => {
+                    tracing::warn!(pipeline = %self.pipeline.name, what, error = %e, "starting again");
+                    note(e.to_string(), false);
+                }
+                Err(_) => {
+                    tracing::error!(pipeline = %self.pipeline.name, what, "a bug: the thread panicked; starting again");
+                    note("a bug: the thread panicked".to_owned(), false);
+                }
+            }
+            // What has worked for a while gets quick restarts again.
+            if began.elapsed() > Duration::from_secs(60) {
+                backoff = Backoff::new();
+            }
+            if stop.draining() || backoff.wait(stop) {
+                return Ended::Left;
+            }
+        }
+    }
+
+    /// The same fault of the same part is one reason, in however many partitions it is met. `part` ends with `: `.
+    fn fail(&self, part: &str, error: &LogError) {
+        let mut failed = lock(&self.failed);
+        if let Some(known) = failed.iter_mut().find(|r| r.part == part && r.code == error.code) {
+            known.more += 1;
+            tracing::debug!(pipeline = %self.pipeline.name, %part, %error, "another replica gave up for the same reason");
+            return;
+        }
+        let text = format!("pipeline `{}`: {part}{error}", self.pipeline.name);
+        tracing::error!("{text}");
+        failed.push(Reason { part: part.to_owned(), code: error.code, text, more: 0 });
+    }
+
+    /// Why threads gave up.
+    pub fn reasons(&self) -> Vec<String> {
+        lock(&self.failed).iter().map(Reason::show).collect()
+    }
+
+    /// Whether the log has answered once, or was given up on.
+    pub fn asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// Whether all its replicas here wait for records. Asking the log is worth it only then.
+    pub fn quiet(&self) -> bool {
+        self.crews.iter().all(Crew::quiet)
+    }
+
+    /// Whether nothing more can happen in this process.
+    pub fn over(&self) -> bool {
+        let none_left = !self.crews.is_empty() && self.crews.iter().all(Crew::gave_up);
+        none_left || self.ended.load(Ordering::Acquire) || (self.dry.load(Ordering::Acquire) && self.quiet())
+    }
+
+    /// Why a stage here does not work its input off, if by order.
+    pub fn held_by_order(&self) -> Option<String> {
+        self.crews.iter().find_map(|crew| {
+            let (pipeline, stage) = (&self.pipeline.name, &crew.stage.name);
+            if crew.paused.load(Ordering::Acquire) {
+                Some(format!("stage `{stage}` is paused; `millstream resume {pipeline}.{stage}` lets it go on"))
+            } else if crew.wanted() == 0 {
+                Some(format!("stage `{stage}` is scaled to 0; `millstream scale {pipeline}.{stage} --reset` undoes it"))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Whether all input of the stages here is worked off.
+    pub fn worked_off(&self, log: &dyn Log) -> bool {
+        let Some(topics) = lock(&self.topics).clone() else { return false };
+        let here = |stage: &str| self.crews.iter().any(|crew| crew.stage.name == stage);
+        match idle::worked_off(log, self.pipeline, &topics, &here, self.has_source()) {
+            Ok(done) => done,
+            Err(e) => {
+                tracing::debug!(error = %e, "cannot tell whether all input is worked off");
+                false
+            }
+        }
+    }
+}
+
+/// Why a thread gave up, and how many more did for the same reason.
+struct Reason {
+    part: String,
+    code: &'static str,
+    text: String,
+    more: u32,
+}
+
+impl Reason {
+    fn show(&self) -> String {
+        match self.more {
+            0 => self.text.clone(),
+            1 => format!("{} (one more replica met the same)", self.text),
+            more => format!("{} ({more} more replicas met the same)", self.text),
+        }
+    }
+}
+
+/// How a supervised thread ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Left,
+    GaveUp,
+}
+
+/// Whether only a person can mend it.
+fn is_final(error: &LogError) -> bool {
+    matches!(error.class, Class::Config | Class::Denied | Class::Fatal)
+}
+
+struct Closing<'a>(&'a ReplicaStatus);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// 100 ms, doubled up to 10 s.
+struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    fn new() -> Self {
+        Self { next: Duration::from_millis(100) }
+    }
+
+    /// Whether the run was told to stop meanwhile.
+    fn wait(&mut self, stop: &Stop) -> bool {
+        let wait = self.next;
+        self.next = (self.next * 2).min(Duration::from_secs(10));
+        stop.wait(wait)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

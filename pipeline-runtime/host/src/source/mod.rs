@@ -1,0 +1,291 @@
+//! Sources that make records: a file, a generator. Each writes `<pipeline>.in` in transactions that carry its own
+//! position, so that a restart goes on after the last record that is there and none is written twice.
+//!
+//! Every process joins the group `<pipeline>.in` on the topic of that name; the owner of partition 0 is the one that
+//! reads. Its position is the metadata committed for that partition.
+
+mod csv_rows;
+pub(crate) mod fault;
+mod file;
+mod generate;
+mod lines;
+mod position;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use millstream_codec::{Codec, Coercion};
+use millstream_filter_api::HeadersBuilder;
+use millstream_log::{
+    Budget, Class, Delivery, Event, Log, LogError, LogRecord, LogResult, Member, MemberConfig, Outgoing, Position,
+    Sent, TopicPartition,
+};
+use millstream_spec::model::{Pipeline, Source, SourceKind};
+
+use crate::clock::wall_ms;
+use crate::ids::{self, ID_HEADER, InputIds};
+use crate::outputs::partition_for;
+use crate::plan::codec_of;
+use crate::shared::Stop;
+use fault::{FAULT_HEADER, Fault};
+pub use generate::check as check_generator;
+use position::SourcePosition;
+
+/// What a source is told by the process.
+pub struct SourceContext {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Ends it.
+    pub stop: Stop,
+    /// Unique in the cluster.
+    pub name: String,
+    /// Static membership.
+    pub instance: Option<String>,
+    /// Partitions of `<pipeline>.in`.
+    pub partitions: i32,
+}
+
+/// One thing a source gives.
+pub(crate) enum Next {
+    /// A record's payload, and what is wrong with it.
+    Record(Bytes, Option<Fault>),
+    /// Nothing now; ask again after this long.
+    Wait(Duration),
+    /// Nothing any more.
+    End,
+}
+
+/// What makes records, one after the other.
+pub(crate) trait Maker {
+    /// The next record. An error stops the source with a code.
+    fn next(&mut self) -> LogResult<Next>;
+
+    /// Where it stands after the last record it gave.
+    fn position(&self) -> SourcePosition;
+
+    /// Where the last record it gave stands, for people.
+    fn place(&mut self) -> Option<String>;
+
+    /// What record number `n` is called when the pipeline gives no rule.
+    fn name(&self, n: u64) -> String;
+}
+
+/// Records of one transaction, at most.
+const TRANSACTION_RECORDS: usize = 2_000;
+const TRANSACTION_BYTES: usize = 4 << 20;
+/// A transaction is committed this long after its first record, however few there are.
+const TRANSACTION_TIME: Duration = Duration::from_millis(100);
+
+/// Runs the source until told to stop.
+pub fn run(cx: &SourceContext, pipeline: &Pipeline) -> LogResult<()> {
+    let lead = TopicPartition::new(pipeline.source.topic.as_str(), 0);
+    let mut member = cx.log.join(MemberConfig {
+        group: pipeline.source.topic.clone(),
+        lead: pipeline.source.topic.clone(),
+        side: Vec::new(),
+        delivery: Delivery::ExactlyOnce,
+        name: cx.name.clone(),
+        instance: cx.instance.clone(),
+        session_timeout: Duration::from_secs(10),
+        prefetch_bytes: 64 << 10,
+    })?;
+    cx.stop.on_stop(member.waker());
+    let mut owned: Option<Owner<'_>> = None;
+    while !cx.stop.draining() {
+        let wait = owned.as_ref().map_or(Duration::from_millis(200), Owner::wait);
+        for event in member.poll(Budget { records: 0, bytes: 0 }, wait, &mut Vec::new())? {
+            match event {
+                Event::Assigned(assignments) => {
+                    for a in assignments.into_iter().filter(|a| a.partition == lead) {
+                        let position = match &a.committed {
+                            Some(committed) => position::decode(&committed.metadata)?,
+                            None => SourcePosition::default(),
+                        };
+                        member.start(&[Position {
+                            partition: a.partition,
+                            offset: a.high,
+                            metadata: position.encode(),
+                        }])?;
+                        owned = Some(Owner::new(cx, pipeline, a.high, position)?);
+                    }
+                }
+                Event::Revoking(partitions) => {
+                    if partitions.contains(&lead) {
+                        owned = None;
+                    }
+                    member.release(&partitions)?;
+                }
+                Event::Lost(partitions) => {
+                    if partitions.contains(&lead) {
+                        owned = None;
+                        member.abort()?;
+                    }
+                }
+                Event::BrokerAway(away, why) => {
+                    tracing::info!(pipeline = %pipeline.name, away, %why, "the source's broker")
+                }
+            }
+        }
+        if let Some(owner) = &mut owned {
+            owner.transaction(&mut *member, &lead)?;
+        }
+    }
+    member.leave(cx.stop.drain_timeout());
+    Ok(())
+}
+
+/// Whether the source has given all it has, in whatever process.
+pub fn finished(log: &dyn Log, pipeline: &Pipeline) -> LogResult<bool> {
+    let lead = TopicPartition::new(pipeline.source.topic.as_str(), 0);
+    match &log.committed(&pipeline.source.topic, &[lead])?[0] {
+        Some(committed) => Ok(position::decode(&committed.metadata)?.ended),
+        None => Ok(false),
+    }
+}
+
+/// The source while this process owns it.
+struct Owner<'a> {
+    source: &'a Source,
+    maker: Box<dyn Maker>,
+    writer: RecordWriter,
+    /// The offset committed beside the position; its value says nothing.
+    anchor: i64,
+    ended: bool,
+    ask_at: Option<Instant>,
+}
+
+impl<'a> Owner<'a> {
+    fn new(cx: &SourceContext, pipeline: &'a Pipeline, anchor: i64, position: SourcePosition) -> LogResult<Self> {
+        let source = &pipeline.source;
+        let maker: Box<dyn Maker> = match &source.kind {
+            SourceKind::File(file) => file::open(source, file, &position)?,
+            SourceKind::Generate(generate) => Box::new(generate::Generator::new(generate, &position)?),
+            SourceKind::Topic { .. } => {
+                return Err(LogError::new(Class::Fatal, "no_source_to_run", "a topic needs no source to be run"));
+            }
+        };
+        tracing::info!(pipeline = %pipeline.name, records = position.records, "the source runs here");
+        let writer = RecordWriter::new(pipeline, cx.partitions);
+        Ok(Self { source, maker, writer, anchor, ended: position.ended, ask_at: None })
+    }
+
+    fn wait(&self) -> Duration {
+        match self.ask_at {
+            _ if self.ended => Duration::from_millis(200),
+            Some(at) => at.saturating_duration_since(Instant::now()),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// One transaction: what the source gives now, and where it stands then.
+    fn transaction(&mut self, member: &mut dyn Member, lead: &TopicPartition) -> LogResult<()> {
+        if self.ended || !self.wait().is_zero() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        self.ask_at = None;
+        while records.len() < TRANSACTION_RECORDS && bytes < TRANSACTION_BYTES && began.elapsed() < TRANSACTION_TIME {
+            match self.maker.next()? {
+                Next::Record(payload, fault) => {
+                    bytes += payload.len();
+                    records.push(self.writer.write(self.source, payload, fault, &mut *self.maker));
+                }
+                Next::Wait(wait) => {
+                    self.ask_at = Some(Instant::now() + wait);
+                    break;
+                }
+                Next::End => {
+                    self.ended = true;
+                    break;
+                }
+            }
+        }
+        if records.is_empty() && !self.ended {
+            return Ok(());
+        }
+        let position = SourcePosition { ended: self.ended, ..self.maker.position() };
+        member.send(&mut records).map_err(failed)?;
+        let position = Position { partition: lead.clone(), offset: self.anchor, metadata: position.encode() };
+        member.commit(&[position]).map_err(failed)
+    }
+}
+
+/// A source cannot go on after a failed transaction with what it has in hand: it joins again and goes on from its
+/// committed position.
+fn failed(sent: Sent) -> LogError {
+    match sent {
+        Sent::Failed(e) => e,
+        Sent::Refused(records) => LogError::new(
+            Class::Config,
+            "source_record_refused",
+            format!(
+                "the log refuses a record of the source: {}; raise `max_record` of the source's topic or leave it out",
+                records.first().map_or("no reason given", |(_, why)| why)
+            ),
+        ),
+    }
+}
+
+/// Names, keys and places the records of a source.
+struct RecordWriter {
+    topic: Arc<str>,
+    codec: Codec,
+    coercion: Coercion,
+    ids: InputIds,
+    partitions: i32,
+    headers: HeadersBuilder,
+}
+
+impl RecordWriter {
+    fn new(pipeline: &Pipeline, partitions: i32) -> Self {
+        let source = &pipeline.source;
+        Self {
+            topic: Arc::from(source.topic.as_str()),
+            codec: codec_of(&source.format),
+            coercion: Coercion::new(&source.types),
+            ids: InputIds::Source(source.id.clone()),
+            partitions,
+            headers: HeadersBuilder::default(),
+        }
+    }
+
+    /// What cannot be decoded is written all the same, with the reason in a header: the first stage makes a dead letter
+    /// of it, bytes and all.
+    fn write(&mut self, source: &Source, payload: Bytes, fault: Option<Fault>, maker: &mut dyn Maker) -> Outgoing {
+        let decoded = match fault {
+            Some(fault) => Err(fault),
+            None => self
+                .codec
+                .decode(payload.clone(), &self.coercion)
+                .map_err(|e| Fault { code: e.code.to_owned(), message: e.message }),
+        };
+        let fault = decoded.as_ref().err().map(|fault| {
+            let at = maker.place().map_or_else(String::new, |place| format!(", at {place}"));
+            Fault { code: fault.code.clone(), message: format!("{}{at}", fault.message) }.encode(&payload)
+        });
+        let decoded = decoded.ok();
+        let headers = millstream_filter_api::Headers::new();
+        let key = match (&source.key, &decoded) {
+            (Some(rule), Some(decoded)) => ids::of_output_key(Some(rule), None, decoded, Some(&payload), &headers),
+            _ => None,
+        };
+        let mut record = LogRecord { offset: 0, timestamp: wall_ms(), key, value: Some(payload), headers };
+        let id =
+            ids::of_input(&self.ids, &record, decoded.as_ref(), || Bytes::from(maker.name(maker.position().records)));
+        self.headers.push(ID_HEADER, Some(&id));
+        if let Some(fault) = &fault {
+            self.headers.push(FAULT_HEADER, Some(fault.as_bytes()));
+        }
+        record.headers = self.headers.finish();
+        Outgoing {
+            to: TopicPartition::new(Arc::clone(&self.topic), partition_for(record.key.as_ref(), &id, self.partitions)),
+            key: record.key,
+            value: record.value,
+            headers: record.headers,
+            timestamp: record.timestamp,
+            tag: 0,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! How far a source is, as text in the metadata of a committed position.
+
+use millstream_log::{Class, LogError, LogResult};
+
+/// The durable position of a source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourcePosition {
+    /// Records given so far; the next is number `records + 1` of a file, `records` of a generator.
+    pub records: u64,
+    /// Bytes of the file read so far; 0 for a generator.
+    pub bytes: u64,
+    /// It has given all it has.
+    pub ended: bool,
+}
+
+/// The first word; rises when the form changes.
+const VERSION: &str = "1";
+
+impl SourcePosition {
+    /// `1 RECORDS BYTES running|ended`.
+    pub fn encode(&self) -> String {
+        format!("{VERSION} {} {} {}", self.records, self.bytes, if self.ended { "ended" } else { "running" })
+    }
+}
+
+/// Reads what [`SourcePosition::encode`] wrote. Empty is the beginning.
+pub fn decode(text: &str) -> LogResult<SourcePosition> {
+    let unreadable = || {
+        LogError::new(
+            Class::Fatal,
+            "source_position_unreadable",
+            format!("the committed position of the source is {text:?}, which this version cannot read"),
+        )
+    };
+    let mut words = text.split(' ');
+    match words.next() {
+        Some("") => return Ok(SourcePosition::default()),
+        Some(VERSION) => {}
+        _ => return Err(unreadable()),
+    }
+    let mut number = || words.next()?.parse().ok();
+    let (records, bytes) = number().zip(number()).ok_or_else(unreadable)?;
+    let ended = match words.next() {
+        Some("ended") => true,
+        Some("running") => false,
+        _ => return Err(unreadable()),
+    };
+    Ok(SourcePosition { records, bytes, ended })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_anything_else_is_an_error() {
+        let position = SourcePosition { records: 7, bytes: 512, ended: true };
+        assert_eq!(position.encode(), "1 7 512 ended", "a durable form: change it with its version");
+        assert_eq!(decode(&position.encode()).ok(), Some(position));
+        for bad in ["2 7 512 ended", "1", "1 7", "1 7 x ended", "1 7 512 later"] {
+            assert!(decode(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The topics of a pipeline: checked, made where they are missing, counted.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use millstream_log::{Class, Log, LogError, LogResult, NewTopic, Retention};
+use millstream_spec::model::{Output, Pipeline, SourceKind, TopicSettings};
+
+use crate::plan::calls_out;
+use crate::retention;
+
+/// Partition counts by topic.
+#[derive(Clone, Debug, Default)]
+pub struct Partitions {
+    counts: BTreeMap<String, i32>,
+}
+
+impl Partitions {
+    /// Of a topic that [`prepare`] saw; 1 for another, which no caller asks.
+    pub fn of(&self, topic: &str) -> i32 {
+        self.counts.get(topic).copied().unwrap_or(1)
+    }
+}
+
+/// What stands in the way of a run.
+pub enum Prepared {
+    /// Every topic is there.
+    Ready(Partitions),
+    /// The source's topic does not exist. A run waits for it.
+    Missing(String),
+}
+
+/// Checks the source's topic, makes what the pipeline owns, and counts partitions. With `create_source` a missing
+/// source topic is made as well.
+pub fn prepare(log: &dyn Log, pipeline: &Pipeline, create_source: bool) -> LogResult<Prepared> {
+    let mut topics = Partitions::default();
+    let source = &pipeline.source;
+    if matches!(source.kind, SourceKind::Topic { .. }) {
+        match &log.describe(&[&source.topic])?[0] {
+            Some(info) => {
+                topics.counts.insert(source.topic.clone(), info.partitions);
+            }
+            None if create_source => {
+                ensure(log, &mut topics, vec![owned(&source.topic, &source.topic_settings)])?;
+            }
+            None => return Ok(Prepared::Missing(source.topic.clone())),
+        }
+    } else {
+        ensure(log, &mut topics, vec![owned(&source.topic, &source.topic_settings)])?;
+    }
+    // A stage may read what a later line of the file writes: first all outputs, then what hangs on their counts.
+    let outputs: Vec<&Output> = pipeline.stages.iter().flat_map(|s| &s.outputs).collect();
+    let given: Vec<&str> = outputs.iter().filter(|o| o.given).map(|o| o.topic.as_str()).collect();
+    let known = log.describe(&given)?;
+    let missing: Vec<&str> = given.into_iter().zip(&known).filter(|(_, info)| info.is_none()).map(|(t, _)| t).collect();
+    retention::note_made(log, &pipeline.name, &missing)?;
+    ensure(log, &mut topics, outputs.iter().map(|o| owned(&o.topic, &o.settings)).collect())?;
+    let mut side = Vec::new();
+    for stage in &pipeline.stages {
+        let counts: Vec<i32> = stage.inputs.iter().map(|i| topics.of(&i.topic)).collect();
+        if counts.iter().any(|c| *c != counts[0]) {
+            let list: Vec<String> =
+                stage.inputs.iter().map(|i| format!("{} {}", i.topic, topics.of(&i.topic))).collect();
+            return Err(LogError::new(
+                Class::Config,
+                "partitions_differ",
+                format!(
+                    "stage `{}` reads topics with different partition counts ({}); give them equal counts",
+                    stage.name,
+                    list.join(", ")
+                ),
+            ));
+        }
+        // Letters get the time they are written at in either case, and carry the record's own in a header: one over an
+        // hour ahead of the broker would be refused otherwise.
+        let retention = Retention::Written(stage.dead_letter_retention.unwrap_or(Duration::MAX));
+        side.push((NewTopic { retention, ..plain(&stage.dlq, counts[0]) }, counts[0]));
+        if stage.dedup.is_some() {
+            side.push((plain(&stage.state, counts[0]), counts[0]));
+        }
+        if calls_out(stage) {
+            side.push((plain(&stage.retry_topic, counts[0]), counts[0]));
+        }
+    }
+    ensure(log, &mut topics, side.iter().map(|(topic, _)| topic.clone()).collect())?;
+    for (topic, wanted) in &side {
+        if topics.of(&topic.name) != *wanted {
+            return Err(LogError::new(
+                Class::Config,
+                "partitions_differ",
+                format!(
+                    "topic `{}` has {} partitions and the stage's input has {wanted}; they must be equal",
+                    topic.name,
+                    topics.of(&topic.name)
+                ),
+            ));
+        }
+    }
+    Ok(Prepared::Ready(topics))
+}
+
+fn ensure(log: &dyn Log, topics: &mut Partitions, wanted: Vec<NewTopic>) -> LogResult<()> {
+    let names: Vec<&str> = wanted.iter().map(|t| t.name.as_str()).collect();
+    let known = log.describe(&names)?;
+    let missing: Vec<NewTopic> =
+        wanted.iter().zip(&known).filter(|(_, info)| info.is_none()).map(|(t, _)| t.clone()).collect();
+    if !missing.is_empty() {
+        log.create(&missing)?;
+    }
+    // Asked again, because another process may have been first, with other counts.
+    let known = if missing.is_empty() { known } else { log.describe(&names)? };
+    for (topic, info) in wanted.iter().zip(known) {
+        let Some(info) = info else {
+            return Err(LogError::new(
+                Class::Retry,
+                "topic_not_there",
+                format!("topic `{}` was made and is not there yet", topic.name),
+            ));
+        };
+        topics.counts.insert(topic.name.clone(), info.partitions);
+    }
+    Ok(())
+}
+
+/// A topic of ours keeps its records until every reader is past them: the broker's own retention looks at record time
+/// stamps and would delete back-filled records at once.
+fn owned(name: &str, settings: &TopicSettings) -> NewTopic {
+    NewTopic {
+        replication: settings.replication,
+        max_record_bytes: settings.max_record_bytes,
+        ..plain(name, settings.partitions)
+    }
+}
+
+/// One that keeps everything until it is deleted, with the log's defaults.
+pub fn plain(name: &str, partitions: i32) -> NewTopic {
+    NewTopic {
+        name: name.to_owned(),
+        partitions,
+        retention: Retention::Kept,
+        replication: None,
+        max_record_bytes: None,
+        settings: Vec::new(),
+    }
+}

@@ -1,0 +1,161 @@
+//! A pipeline of two stages, and the same with one more between them, on an embedded log.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use millstream_embedded::{EmbeddedLog, EmbeddedOptions};
+use millstream_filter_api::{
+    Built, CheckContext, Checked, Compute, Files, FilterSpec, Headers, Issue, Node, Outcome, Outputs, Page, Record,
+};
+use millstream_host::{RunError, RunOptions, Stop, Summary, run};
+use millstream_log::{Budget, End, Isolation, Log, NewTopic, Outgoing, Retention, TopicPartition};
+use millstream_spec::model::Pipeline;
+use millstream_spec::{Registry, SourceFile, check};
+
+struct Pass;
+
+impl Compute for Pass {
+    fn apply(&mut self, _: &mut Record) -> Outcome {
+        Outcome::Forward
+    }
+}
+
+impl FilterSpec for Pass {
+    fn name(&self) -> &'static str {
+        "pass"
+    }
+
+    fn page(&self) -> Page {
+        Page { summary: "", description: "", examples: &[] }
+    }
+
+    fn config_schema(&self) -> &'static str {
+        "{}"
+    }
+
+    fn check(&self, _: &Node, cx: &CheckContext<'_>) -> Result<Checked, Vec<Issue>> {
+        Ok(Checked {
+            outputs: Outputs::Single,
+            types: vec![cx.input.clone()],
+            effects: false,
+            reads_value: false,
+            build: Arc::new(|| Built::Compute(Box::new(Pass))),
+            warnings: Vec::new(),
+        })
+    }
+}
+
+struct NoFiles;
+
+impl Files for NoFiles {
+    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+const PARTITIONS: i32 = 2;
+
+/// The log and both pipelines.
+pub struct World {
+    pub log: Arc<dyn Log>,
+    pub before: Pipeline,
+    pub after: Pipeline,
+    /// Last, so that the log is closed before its folder goes.
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = EmbeddedLog::open(folder.path(), EmbeddedOptions::default()).expect("a log");
+        log.create(&[NewTopic {
+            name: "jobs".to_owned(),
+            partitions: PARTITIONS,
+            retention: Retention::Kept,
+            replication: None,
+            max_record_bytes: None,
+            settings: Vec::new(),
+        }])
+        .expect("a topic");
+        let (before, after) = (pipeline(&["clean", "book"]), pipeline(&["clean", "mask", "book"]));
+        Self { log, before, after, _folder: folder }
+    }
+
+    pub fn stop() -> Stop {
+        Stop::new(Duration::from_secs(10))
+    }
+
+    pub fn texts(numbers: Range<u32>) -> Vec<String> {
+        let mut all: Vec<String> = numbers.map(|n| format!("job {n:04}")).collect();
+        all.sort();
+        all
+    }
+
+    pub fn write(&self, numbers: Range<u32>) {
+        let mut writer = self.log.writer().expect("a writer");
+        let record = |(n, text): (usize, String)| Outgoing {
+            to: TopicPartition::new("jobs", n as i32 % PARTITIONS),
+            key: None,
+            value: Some(Bytes::from(text)),
+            headers: Headers::new(),
+            timestamp: 1_000,
+            tag: 0,
+        };
+        writer.send(&mut Self::texts(numbers).into_iter().enumerate().map(record).collect()).expect("written");
+        writer.flush(Duration::from_secs(5)).expect("durable");
+    }
+
+    /// Runs until all is worked off; one stage alone, or all.
+    pub fn run(&self, pipeline: &Pipeline, stage: Option<&str>) -> Result<Summary, RunError> {
+        self.run_on(Arc::clone(&self.log), pipeline, stage)
+    }
+
+    pub fn run_on(&self, log: Arc<dyn Log>, pipeline: &Pipeline, stage: Option<&str>) -> Result<Summary, RunError> {
+        let options = RunOptions {
+            until_idle: true,
+            create_source: false,
+            accept_gap: false,
+            apply: false,
+            stages: stage.map(|stage| [format!("{}.{stage}", pipeline.name)].into()),
+            instance: None,
+            stop: Self::stop(),
+            progress: None,
+        };
+        run(log, std::slice::from_ref(pipeline), &options)
+    }
+
+    /// What the last stage has written, sorted.
+    pub fn booked(&self) -> Vec<String> {
+        let places: Vec<TopicPartition> = (0..PARTITIONS).map(|p| TopicPartition::new("p.book", p)).collect();
+        let mut left: i64 = self.log.ends(&places, End::High).expect("ends").iter().sum();
+        let mut reader = self.log.reader(Isolation::Committed).expect("a reader");
+        reader.assign(&places.into_iter().map(|p| (p, 0)).collect::<Vec<_>>()).expect("assigned");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut found = Vec::new();
+        while left > 0 && Instant::now() < deadline {
+            let budget = Budget { records: 100, bytes: 1 << 20 };
+            for batch in reader.poll(budget, Duration::from_millis(50)).expect("read") {
+                left -= batch.records.len() as i64;
+                let text = |value: &Bytes| String::from_utf8_lossy(value).into_owned();
+                found.extend(batch.records.iter().filter_map(|r| r.value.as_ref().map(text)));
+            }
+        }
+        found.sort();
+        found
+    }
+}
+
+fn pipeline(stages: &[&str]) -> Pipeline {
+    let stages: String = stages.iter().map(|name| format!("  - {{ name: {name}, filter: pass }}\n")).collect();
+    let yaml = format!(
+        "apiVersion: millstream/v1\npipeline: p\ndefaults: {{ topics: {{ partitions: {PARTITIONS} }} }}\nsource: {{ topic: jobs, \
+         format: text }}\nstages:\n{stages}"
+    );
+    let file = SourceFile { path: PathBuf::from("p.yaml"), bytes: yaml.into_bytes() };
+    let registry = Registry::new([Arc::new(Pass) as Arc<dyn FilterSpec>]);
+    check(&file, &registry, &NoFiles, &|_| None).unwrap_or_else(|issues| panic!("{issues:#?}")).0
+}

@@ -1,0 +1,211 @@
+//! From a file to a checked pipeline, or to everything that is wrong with it.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+use millstream_filter_api::{Files, Issue, Node, Severity, Span};
+
+use crate::defaults::{self, Options, TOPIC_SETTINGS};
+use crate::link::{self, Linking};
+use crate::model::{Delivery, Pipeline};
+use crate::reference::{Resolver, Secrets};
+use crate::registry::Registry;
+use crate::source::{self, Reading};
+use crate::stage::{Draft, FlowContext};
+use crate::{language, read, shape, tests_section, tree};
+
+/// A pipeline file as it was read.
+pub struct SourceFile {
+    /// Where from; relative paths in it start at its folder.
+    pub path: PathBuf,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+}
+
+/// A pipeline and the warnings about it, or what is wrong with it (warnings included).
+pub type Verdict = Result<(Pipeline, Vec<Issue>), Vec<Issue>>;
+
+/// Checks one file. `files` reads what the pipeline names, relative to the pipeline's folder; `env` is the environment
+/// for `${env:NAME}`. Issues come sorted by place.
+pub fn check(
+    file: &SourceFile,
+    registry: &Registry,
+    files: &dyn Files,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Verdict {
+    check_one(file, registry, files, env).verdict()
+}
+
+/// Checks several files, each for itself and then with each other: names and topics that two of them claim.
+/// `files_of` gives what reads the files beside one of them. Verdicts come in the order of `files`.
+pub fn check_all<'f>(
+    files: &[SourceFile],
+    registry: &Registry,
+    files_of: &dyn Fn(&SourceFile) -> Box<dyn Files + 'f>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Vec<Verdict> {
+    let mut all: Vec<Found> = files.iter().map(|f| check_one(f, registry, files_of(f).as_ref(), env)).collect();
+    between(files, &mut all);
+    all.into_iter().map(Found::verdict).collect()
+}
+
+/// What a check of one file found.
+#[derive(Default)]
+struct Found {
+    pipeline: Option<Pipeline>,
+    issues: Vec<Issue>,
+    /// The pipeline's name and its place.
+    name: Option<(String, Span)>,
+    /// Topics that its stages write, and where each is said.
+    topics: Vec<(String, Span)>,
+}
+
+impl Found {
+    fn sort(&mut self) {
+        self.issues.sort_by(|a, b| (a.span, a.severity, a.code).cmp(&(b.span, b.severity, b.code)));
+        self.issues.dedup();
+        // Warnings never push an error out.
+        if self.issues.len() > shape::MAX_ISSUES && self.issues.iter().any(|i| i.severity == Severity::Error) {
+            self.issues.retain(|i| i.severity == Severity::Error);
+        }
+        self.issues.truncate(shape::MAX_ISSUES);
+    }
+
+    fn verdict(mut self) -> Verdict {
+        self.sort();
+        let failed = self.issues.iter().any(|i| i.severity == Severity::Error);
+        match self.pipeline {
+            Some(pipeline) if !failed => Ok((pipeline, self.issues)),
+            _ => Err(self.issues),
+        }
+    }
+}
+
+fn check_one(file: &SourceFile, registry: &Registry, files: &dyn Files, env: &dyn Fn(&str) -> Option<String>) -> Found {
+    let (node, issues) = tree::parse(&file.bytes);
+    let Some(mut node) = node else { return Found { issues, ..Found::default() } };
+    let mut resolver = Resolver { files, env, secrets: Secrets::default(), issues, refused: Vec::new(), bytes: 0 };
+    resolver.resolve(&mut node);
+    let Resolver { secrets, issues: early, refused, .. } = resolver;
+    let mut found = Found::default();
+    shape::check(&node, &language::PIPELINE, registry, &mut found.issues);
+    if node.as_map().is_some() {
+        meaning(&node, file, registry, files, &mut found);
+    }
+    // A value that was refused stands in the tree as nothing, or as it was: what is said about it once is enough.
+    let place = |span: &Span| (span.line, span.col);
+    let said: HashSet<(u32, u32)> = early.iter().map(|i| place(&i.span)).chain(refused.iter().map(place)).collect();
+    found.issues.retain(|i| !said.contains(&place(&i.span)));
+    found.issues.extend(early);
+    found.sort();
+    found.issues.iter_mut().for_each(|i| secrets.mask(i));
+    found
+}
+
+/// Everything beyond the shape.
+fn meaning(node: &Node, file: &SourceFile, registry: &Registry, files: &dyn Files, found: &mut Found) {
+    let issues = &mut found.issues;
+    let name = node.get("pipeline");
+    let pipeline = name.and_then(Node::as_text).unwrap_or("").to_owned();
+    let defaults = node.get("defaults").map_or_else(Options::default, |d| Options::default().with(d, issues));
+    let topics = defaults::topics(&TOPIC_SETTINGS, node.get("defaults").and_then(|d| d.get("topics")));
+    found.name = name.map(|n| (pipeline.clone(), n.span));
+
+    let drafts: Vec<Draft<'_>> = node
+        .get("stages")
+        .and_then(Node::as_list)
+        .unwrap_or(&[])
+        .iter()
+        .take(language::MAX_STAGES)
+        .filter_map(|stage| Draft::read(stage, &defaults, issues))
+        .collect();
+    let Some((source_name, source_span, source_node)) = source_of(node, issues) else { return };
+    let reading = Reading { registry, files, path: &file.path, pipeline: &pipeline, topics: &topics };
+    let before = issues.len();
+    let source = source::read(source_node, &source_name, source_span, &reading, issues);
+    // Expressions over a payload of unknown type would fail for that reason alone.
+    let typeless = issues[before..].iter().any(|i| i.severity == Severity::Error)
+        && (source_node.get("schema").is_some() || source_node.get("generate").is_some())
+        && !source.typed;
+    if typeless {
+        return;
+    }
+    let schema = source.schema.as_ref().map(|(path, text)| (path.as_str(), text.as_str()));
+    let linking = Linking {
+        pipeline: &pipeline,
+        source: &source,
+        source_node,
+        flow: FlowContext { registry, files, schema },
+        topics: &topics,
+        defaults: &defaults,
+    };
+    let linked = link::link(&drafts, &linking, issues);
+    if linked.stages.first().is_some_and(|s| s.dedup.is_some() || s.name == "ingest")
+        && drafts.iter().any(|d| d.options.dedup.is_some())
+    {
+        issues.extend(source::ids_may_not_meet(&source, source_node));
+    }
+    let failed = issues.iter().any(|i| i.severity == Severity::Error);
+    let tests = tests_section::read(node.get("tests"), if failed { &[] } else { &linked.stages }, issues);
+    found.topics = linked.topics;
+    found.pipeline = Some(Pipeline {
+        name: pipeline,
+        description: read::text(node, "description").unwrap_or("").to_owned(),
+        path: file.path.clone(),
+        delivery: match read::text(node, "delivery") {
+            Some("at_least_once") => Delivery::AtLeastOnce,
+            _ => Delivery::ExactlyOnce,
+        },
+        source,
+        stages: linked.stages,
+        tests,
+    });
+}
+
+/// Name, place and node of the source.
+fn source_of<'n>(node: &'n Node, issues: &mut Vec<Issue>) -> Option<(String, Span, &'n Node)> {
+    if let Some((key, source)) = node.as_map()?.iter().find(|(k, _)| k.as_text() == Some("source")) {
+        return source.as_map().map(|_| ("source".to_owned(), key.span, source));
+    }
+    let sources = node.get("sources")?.as_map()?;
+    if let Some((second, _)) = sources.get(1) {
+        let issue = Issue::error(second.span, "not_supported_yet", "several `sources` are not supported yet");
+        issues.push(issue.help("one pipeline per source, each writing one topic for the next, does the same"));
+    }
+    let (key, source) = sources.first()?;
+    source.as_map()?;
+    Some((key.as_text()?.to_owned(), key.span, source))
+}
+
+/// What two files claim.
+fn between(files: &[SourceFile], all: &mut [Found]) {
+    let mut names: HashMap<String, usize> = HashMap::new();
+    let mut topics: HashMap<String, usize> = HashMap::new();
+    for n in 0..all.len() {
+        let mut issues = Vec::new();
+        let place = |other: usize, span: Span| format!("{}:{}:{}", files[other].path.display(), span.line, span.col);
+        if let Some((name, span)) = all[n].name.clone().filter(|(name, _)| !name.is_empty()) {
+            if let Some(other) = names.get(&name).copied() {
+                let first = all[other].name.as_ref().map_or(Span::default(), |(_, s)| *s);
+                let issue = Issue::error(span, "duplicate_pipeline", format!("there are two pipelines `{name}`"));
+                issues.push(issue.help(format!("the first is at {}", place(other, first))));
+                // Their topics are equal as well: once is enough.
+                all[n].issues.extend(issues);
+                continue;
+            }
+            names.insert(name, n);
+        }
+        for (topic, span) in all[n].topics.clone() {
+            match topics.get(&topic).copied() {
+                Some(other) if other != n => {
+                    let first =
+                        all[other].topics.iter().find(|(t, _)| *t == topic).map_or(Span::default(), |(_, s)| *s);
+                    let issue = Issue::error(span, "shared_topic", format!("two pipelines write the topic `{topic}`"));
+                    issues.push(issue.help(format!("the first is at {}", place(other, first))));
+                }
+                _ => drop(topics.insert(topic, n)),
+            }
+        }
+        all[n].issues.extend(issues);
+    }
+}

@@ -1,0 +1,129 @@
+//! Pictures of a checked pipeline: a tree for the terminal, and Mermaid for pages that draw it.
+
+use std::fmt::Write as _;
+
+use crate::model::{Delivery, FileLines, Format, Output, Pipeline, SourceKind, Stage};
+
+/// The pipeline as a tree, each stage below what it reads, with the topics between. A stage with several inputs stands
+/// below the first; the others point to it.
+pub fn text(pipeline: &Pipeline) -> String {
+    let delivery = match pipeline.delivery {
+        Delivery::ExactlyOnce => "exactly once",
+        Delivery::AtLeastOnce => "at least once",
+    };
+    let mut out = format!("{}: {delivery}\n", pipeline.name);
+    let mut source = format!("{}: {}", pipeline.source.name, source_text(pipeline));
+    if !matches!(pipeline.source.kind, SourceKind::Topic { .. }) {
+        let _ = write!(source, " -> {}", pipeline.source.topic);
+    }
+    let _ = writeln!(out, "{source}");
+    readers(pipeline, &pipeline.source.topic, "", &mut out);
+    let _ = writeln!(out, "dead letters: {}.<stage>.dlq", pipeline.name);
+    out
+}
+
+/// Draws everything that reads a topic. Stages do not form circles, so this ends.
+fn readers(pipeline: &Pipeline, topic: &str, indent: &str, out: &mut String) {
+    let all: Vec<&Stage> = pipeline.stages.iter().filter(|s| s.inputs.iter().any(|i| i.topic == topic)).collect();
+    for (n, stage) in all.iter().enumerate() {
+        let (branch, below) = if n + 1 == all.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        if stage.inputs.first().is_some_and(|i| i.topic != topic) {
+            let _ = writeln!(out, "{indent}{branch}{} (see there)", stage.name);
+            continue;
+        }
+        let mut line = stage.name.clone();
+        let filters: Vec<&str> = stage.filters.iter().map(|f| f.name.as_str()).collect();
+        let _ = match filters.as_slice() {
+            [] => write!(line, ": sets the key"),
+            filters => write!(line, ": {}", filters.join(", ")),
+        };
+        if stage.replicas > 1 {
+            let _ = write!(line, " x{}", stage.replicas);
+        }
+        let below = format!("{indent}{below}");
+        match stage.outputs.as_slice() {
+            [Output { name: None, topic, .. }] => {
+                let _ = writeln!(out, "{indent}{branch}{line} -> {topic}");
+                readers(pipeline, topic, &below, out);
+            }
+            outputs => {
+                let _ = writeln!(out, "{indent}{branch}{line}");
+                for (m, output) in outputs.iter().enumerate() {
+                    let (branch, deeper) =
+                        if m + 1 == outputs.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+                    let name = output.name.as_deref().unwrap_or("");
+                    let _ = writeln!(out, "{below}{branch}{name} -> {}", output.topic);
+                    readers(pipeline, &output.topic, &format!("{below}{deeper}"), out);
+                }
+            }
+        }
+    }
+}
+
+fn source_text(pipeline: &Pipeline) -> String {
+    let source = &pipeline.source;
+    match &source.kind {
+        SourceKind::Topic { .. } => format!("topic {} ({})", source.topic, format_text(&source.format)),
+        SourceKind::File(file) => {
+            let lines = match file.lines {
+                FileLines::Csv { .. } => "csv",
+                FileLines::Jsonl => "jsonl",
+                FileLines::Text => "text",
+            };
+            format!("file {} ({lines}{})", file.written, if file.follow { ", followed" } else { "" })
+        }
+        SourceKind::Generate(generate) => match generate.count {
+            Some(count) => format!("generate {count}"),
+            None => "generate without end".into(),
+        },
+    }
+}
+
+fn format_text(format: &Format) -> &'static str {
+    match format {
+        Format::Raw => "raw",
+        Format::Text => "text",
+        Format::Json => "json",
+        Format::Csv { .. } => "csv",
+    }
+}
+
+/// The pipeline as a Mermaid flowchart: boxes are stages, cylinders are topics.
+pub fn mermaid(pipeline: &Pipeline) -> String {
+    let mut topics: Vec<&str> = Vec::new();
+    let mut out = String::from("flowchart LR\n");
+    let source = &pipeline.source;
+    if !matches!(source.kind, SourceKind::Topic { .. }) {
+        let _ = writeln!(out, "  source([\"{}\"]) --> t0", label(&source_text(pipeline)));
+    }
+    topics.push(&source.topic);
+    for topic in pipeline.stages.iter().flat_map(|s| &s.outputs).map(|o| o.topic.as_str()) {
+        if !topics.contains(&topic) {
+            topics.push(topic);
+        }
+    }
+    for (n, topic) in topics.iter().enumerate() {
+        let _ = writeln!(out, "  t{n}[(\"{}\")]", label(topic));
+    }
+    let number = |topic: &str| topics.iter().position(|t| *t == topic);
+    for (n, stage) in pipeline.stages.iter().enumerate() {
+        let filters: Vec<&str> = stage.filters.iter().map(|f| f.name.as_str()).collect();
+        let _ = writeln!(out, "  s{n}[\"{}<br/>{}\"]", label(&stage.name), label(&filters.join(", ")));
+        for input in stage.inputs.iter().filter_map(|i| number(&i.topic)) {
+            let _ = writeln!(out, "  t{input} --> s{n}");
+        }
+        for output in &stage.outputs {
+            let Some(topic) = number(&output.topic) else { continue };
+            let _ = match &output.name {
+                Some(name) => writeln!(out, "  s{n} -->|{}| t{topic}", label(name)),
+                None => writeln!(out, "  s{n} --> t{topic}"),
+            };
+        }
+    }
+    out
+}
+
+/// Text inside Mermaid's quotes.
+fn label(text: &str) -> String {
+    text.replace('&', "#amp;").replace('"', "#quot;").replace('<', "#lt;").replace(['\n', '\r'], " ")
+}

@@ -1,0 +1,318 @@
+//! The tables of the language: every key, what may stand there, and one line on what it means.
+
+use crate::rules;
+use crate::shape::{Key, MapRule, Shape};
+
+// Macros, because what a `const fn` returns cannot be borrowed for ever.
+macro_rules! key {
+    ($name:expr, $shape:expr, $doc:expr $(,)?) => {
+        Key { name: $name, shape: $shape, required: false, doc: $doc }
+    };
+}
+
+macro_rules! required {
+    ($name:expr, $shape:expr, $doc:expr $(,)?) => {
+        Key { name: $name, shape: $shape, required: true, doc: $doc }
+    };
+}
+
+macro_rules! later {
+    ($name:expr) => {
+        Key { name: $name, shape: Shape::Later, required: false, doc: "not supported yet" }
+    };
+}
+
+macro_rules! map {
+    ($what:expr, [$($keys:expr),* $(,)?] $(, $field:ident: $value:expr)* $(,)?) => {
+        map!(@ $what, &[$($keys),*], { $($field: $value),* })
+    };
+    (@ $what:expr, $keys:expr, {}) => {
+        MapRule { what: $what, keys: $keys, one_of: &[], one_at_most: &[], needs: &[] }
+    };
+    (@ $what:expr, $keys:expr, { one_of: $a:expr }) => {
+        MapRule { what: $what, keys: $keys, one_of: $a, one_at_most: &[], needs: &[] }
+    };
+    (@ $what:expr, $keys:expr, { one_of: $a:expr, needs: $c:expr }) => {
+        MapRule { what: $what, keys: $keys, one_of: $a, one_at_most: &[], needs: $c }
+    };
+    (@ $what:expr, $keys:expr, { one_of: $a:expr, one_at_most: $b:expr, needs: $c:expr }) => {
+        MapRule { what: $what, keys: $keys, one_of: $a, one_at_most: $b, needs: $c }
+    };
+}
+
+/// Stages of a pipeline at most.
+pub(crate) const MAX_STAGES: usize = 1000;
+/// Outputs of a stage, and inputs of one, at most.
+pub(crate) const MAX_PORTS: usize = 100;
+
+/// A pipeline file.
+pub(crate) static PIPELINE: Shape = Shape::Map(&map!("a pipeline", [
+            key!("apiVersion", Shape::Text(&rules::API_VERSION), "version of the language"),
+            required!("pipeline", Shape::Text(&rules::NAME), "its name: the prefix of every topic and group it owns"),
+            key!("description", Shape::Text(&rules::FREE), "for people"),
+            key!("delivery", Shape::Text(&rules::DELIVERY), "default `exactly_once`"),
+            key!("defaults", Shape::Map(&DEFAULTS), "what holds for all stages that say nothing else"),
+            key!("source", SOURCE, "what feeds the first stage"),
+            key!("sources", Shape::Names(&rules::OWN_NAME, &SOURCE, 1), "sources by name; one for now"),
+            required!("stages", Shape::List(&STAGE, 1, MAX_STAGES), "the filters, in the order records take"),
+            key!("tests", Shape::List(&TEST, 0, 10_000), "records that come in, and what must come out"),
+            later!("jobs"),
+            later!("registry"),
+], one_of: &[&["source", "sources"]]));
+
+const SOURCE: Shape = Shape::Named(
+    "source",
+    &Shape::Map(&map!("a source", [
+                key!("topic", Shape::Text(&rules::TOPIC), "an existing topic, read as it is"),
+                key!("file", Shape::Either(&[Shape::Text(&rules::SOME), Shape::Map(&FILE)]), "a file of lines"),
+                key!("generate", Shape::Map(&GENERATE), "made-up records"),
+                key!("start", Shape::Text(&rules::START), "where a new group begins; default `earliest`"),
+                key!("format", FORMAT, "how payloads are encoded; default `json`, for a file by its extension"),
+                key!("schema", Shape::Text(&rules::SOME), "a JSON Schema file: types the expressions, and `validate` uses it"),
+                key!("fields", Shape::Names(&rules::SOME, &TYPE, 1), "types of the fields, in short"),
+                key!("id", ID, "the message id; default headers ce_source + ce_id, else the coordinates"),
+                key!("key", KEY, "the key, where records have none or another one"),
+                later!("http"),
+                later!("schedule"),
+                later!("objects"),
+                later!("postgres"),
+                later!("registry"),
+], one_of: &[&["topic", "file", "generate", "http", "schedule", "objects", "postgres"]],         one_at_most: &[&["schema", "fields"]],         needs: &[("start", "topic")])),
+);
+
+static FILE: MapRule = map!(
+    "`file`",
+    [
+        required!("path", Shape::Text(&rules::SOME), "relative to the pipeline's file"),
+        key!("format", Shape::Text(&rules::LINES), "`csv`, `jsonl` or `text`; default by the extension"),
+        key!("separator", Shape::Text(&rules::SEPARATOR), "of CSV; default `,`"),
+        key!("follow", Shape::Flag, "go on reading as the file grows; default false"),
+    ],
+);
+
+static GENERATE: MapRule = map!(
+    "`generate`",
+    [
+        required!("value", Shape::Text(&rules::EXPRESSION), "an expression for the payload; `%n` counts from 0"),
+        key!("count", Shape::Whole(0, i64::MAX), "how many; default without end"),
+        key!("rate", Shape::Either(&[Shape::Text(&rules::RATE), Shape::Whole(1, 1_000_000_000)]), "records a second"),
+        key!("seed", Shape::Whole(0, i64::MAX), "makes runs equal; default 0"),
+    ],
+);
+
+const FORMAT: Shape = Shape::Named("format", &Shape::Either(&[Shape::Text(&rules::FORMAT), Shape::Map(&CSV_FORMAT)]));
+
+const TO_FORMAT: Shape =
+    Shape::Named("topic_format", &Shape::Either(&[Shape::Text(&rules::TO_FORMAT), Shape::Map(&CSV_FORMAT)]));
+
+static CSV_FORMAT: MapRule = map!("a format", [required!("csv", Shape::Map(&CSV), "rows without a header line")]);
+
+static CSV: MapRule = map!(
+    "`csv`",
+    [
+        key!(
+            "columns",
+            Shape::List(&Shape::Text(&rules::SOME), 1, 10_000),
+            "names in order; default those of `fields`"
+        ),
+        key!("separator", Shape::Text(&rules::SEPARATOR), "default `,`"),
+    ],
+);
+
+static TYPE: Shape = Shape::Named(
+    "type",
+    &Shape::Either(&[Shape::Text(&rules::TYPE), Shape::List(&TYPE, 1, 1), Shape::Names(&rules::SOME, &TYPE, 1)]),
+);
+
+const ID: Shape = Shape::Named(
+    "id",
+    &Shape::Either(&[Shape::Text(&rules::ID), Shape::List(&Shape::Text(&rules::FIELD), 1, 100), Shape::Map(&HEADER)]),
+);
+
+const KEY: Shape = Shape::Named(
+    "key",
+    &Shape::Either(&[Shape::Text(&rules::KEY), Shape::List(&Shape::Text(&rules::FIELD), 1, 100), Shape::Map(&HEADER)]),
+);
+
+static HEADER: MapRule =
+    map!("`{ header: NAME }`", [required!("header", Shape::Text(&rules::SOME), "the header's name")]);
+
+static DEFAULTS: MapRule = map!(
+    "`defaults`",
+    [
+        REPLICAS,
+        CONCURRENCY,
+        ORDER,
+        TIMEOUT,
+        RETRY,
+        DEDUP,
+        ON_FAILURE,
+        DEAD_LETTER,
+        key!("topics", Shape::Map(&TOPICS), "what missing topics are made with"),
+    ],
+);
+
+const REPLICAS: Key = key!(
+    "replicas",
+    Shape::Either(&[Shape::Whole(1, 1024), Shape::LaterMap("replicas: { min, max }")]),
+    "members per process that runs the stage; default 1",
+);
+const CONCURRENCY: Key =
+    key!("concurrency", Shape::Whole(1, 65_536), "records in flight per replica, always one per key; default 64");
+const ORDER: Key = key!("order", Shape::Text(&rules::ORDER), "what is kept in order; default `key`");
+const TIMEOUT: Key = key!("timeout", Shape::Text(&rules::TIMEOUT), "per record and attempt; default 30s");
+const RETRY: Key = key!(
+    "retry",
+    Shape::Map(&map!(
+        "`retry`",
+        [
+            key!("attempts", Shape::Whole(1, 1000), "in all, 1 is no retry; default 6"),
+            key!("backoff", Shape::Text(&rules::BACKOFF), "first and longest wait; default 200ms..30s"),
+            key!("park_after", Shape::Map(&PARK_AFTER), "when a key that fails is set aside, so that others go on"),
+            key!("until", Shape::Text(&rules::TIMEOUT), "no attempt later than this after the first; default no bound"),
+        ],
+    )),
+    "what a transient failure gets",
+);
+static PARK_AFTER: MapRule = map!(
+    "`park_after`",
+    [
+        key!("attempts", Shape::Whole(1, 1000), "that failed; default 3"),
+        key!("time", Shape::Text(&rules::TIMEOUT), "since the first attempt; default 5s"),
+    ],
+);
+const DEDUP: Key = key!(
+    "dedup",
+    Shape::Either(&[
+        Shape::Flag,
+        Shape::Text(&rules::ON_OFF),
+        Shape::Map(&map!(
+            "`dedup`",
+            [
+                key!("window", Shape::Text(&rules::TIMEOUT), "how long an id is remembered; default 24h"),
+                key!("max_ids", Shape::Whole(1, 10_000_000_000), "ids per partition at most; default 5000000"),
+            ],
+        )),
+    ]),
+    "drops what has an id seen before; on unless `off`",
+);
+const ON_FAILURE: Key = key!("on_failure", Shape::Text(&rules::ON_FAILURE), "after dead-lettering; default `continue`");
+const DEAD_LETTER: Key = key!(
+    "dead_letter",
+    Shape::Map(&map!(
+        "`dead_letter`",
+        [key!("retention", Shape::Text(&rules::RETENTION), "how long dead letters are kept; default `forever`")],
+    )),
+    "settings of the dead letters",
+);
+
+const PARTITIONS: Key = key!("partitions", Shape::Whole(1, 10_000), "of a topic that is made; default 12");
+const RETENTION: Key = key!(
+    "retention",
+    Shape::Text(&rules::RETENTION),
+    "written longer ago than this may go, once every reader is past it; default `forever`",
+);
+const REPLICATION: Key = key!("replication", Shape::Whole(1, 100), "copies on a cluster; default the cluster's");
+const MAX_RECORD: Key = key!("max_record", Shape::Text(&rules::SIZE), "largest record; default the log's");
+
+static TOPICS: MapRule = map!("`topics`", [PARTITIONS, RETENTION, REPLICATION, MAX_RECORD]);
+
+static STAGE: Shape = Shape::Named(
+    "stage",
+    &Shape::Map(&map!("a stage", [
+                required!("name", Shape::Text(&rules::OWN_NAME), "group and output topic are `<pipeline>.<name>`"),
+                key!("description", Shape::Text(&rules::FREE), "for people"),
+                key!(
+                    "from",
+                    Shape::Either(&[
+                        Shape::Text(&rules::FROM),
+                        Shape::List(&Shape::Text(&rules::FROM), 1, MAX_PORTS),
+                    ]),
+                    "what it reads: a stage, stage.output, a source, or a list; default the stage before",
+                ),
+                key!("filter", Shape::FilterName, "the filter it runs"),
+                key!("with", Shape::Anything, "the filter's configuration"),
+                key!("filters", Shape::List(&Shape::FilterItem, 1, 100), "several filters in one hop"),
+                key!("key", KEY, "key of the output; default the input's"),
+                key!("to", TO, "the output topic; default `<pipeline>.<stage>`"),
+                key!("outputs", Shape::Names(&rules::OWN_NAME, &OUTPUT, 0), "settings per named output"),
+                REPLICAS, CONCURRENCY, ORDER, TIMEOUT, RETRY, DEDUP, ON_FAILURE, DEAD_LETTER,
+                later!("priority"),
+                later!("singleton"),
+                later!("isolate"),
+                later!("compensate"),
+                later!("deadline"),
+                later!("wait_for"),
+                later!("join"),
+], one_of: &[&["filter", "filters"]],         needs: &[("with", "filter")])),
+);
+
+const OUTPUT: Shape = Shape::Map(&map!("an output", [key!("to", TO, "its topic"), key!("key", KEY, "its key")]));
+
+const TO: Shape = Shape::Named(
+    "to",
+    &Shape::Either(&[
+        Shape::Text(&rules::TOPIC),
+        Shape::Map(&map!(
+            "`to`",
+            [
+                key!("topic", Shape::Text(&rules::TOPIC), "its name"),
+                key!("format", TO_FORMAT, "default `json`; what comes in as raw or text and stays text goes out so"),
+                PARTITIONS,
+                RETENTION,
+                REPLICATION,
+                MAX_RECORD,
+            ],
+        )),
+    ]),
+);
+
+static TEST: Shape = Shape::Named(
+    "test",
+    &Shape::Map(&map!(
+        "a test",
+        [
+            required!("name", Shape::Text(&rules::SOME), "for people"),
+            required!("input", Shape::List(&Shape::Map(&RECORD), 0, 100_000), "records at the source"),
+            required!(
+                "expect",
+                Shape::Names(&EXPECT_NAME, &Shape::List(&Shape::Map(&EXPECTED), 0, 100_000), 1),
+                "records per output",
+            ),
+        ],
+    )),
+);
+
+/// A stage, `stage.output`, or the dead letters of a stage.
+static EXPECT_NAME: crate::shape::TextRule = crate::shape::TextRule {
+    what: "a stage, `stage.output` or `stage.dlq`",
+    code: "bad_name",
+    words: &[],
+    later: &[],
+    reserved: &[],
+    fits: |t| (rules::FROM.fits)(t),
+    pattern: "[a-z0-9]+(?:-[a-z0-9]+)*(?:\\.[a-z0-9]+(?:-[a-z0-9]+)*)?",
+    max: 249,
+};
+
+static RECORD: MapRule = map!(
+    "a record",
+    [
+        key!("key", Shape::Either(&[Shape::Text(&rules::FREE), Shape::Null]), "its key"),
+        key!("value", Shape::Anything, "its payload; null is a tombstone"),
+        key!("headers", HEADERS, "its headers"),
+        key!("id", Shape::Text(&rules::SOME), "its message id, as a header would give it"),
+        key!("timestamp", Shape::Text(&rules::TIME), "its time"),
+    ],
+);
+
+static EXPECTED: MapRule = map!(
+    "an expected record",
+    [
+        key!("key", Shape::Either(&[Shape::Text(&rules::FREE), Shape::Null]), "its key"),
+        key!("value", Shape::Anything, "its payload; fields that are not named may be anything"),
+        key!("headers", HEADERS, "headers it must have"),
+    ],
+);
+
+const HEADERS: Shape = Shape::Names(&rules::SOME, &Shape::Either(&[Shape::Text(&rules::FREE), Shape::Null]), 0);

@@ -1,0 +1,314 @@
+//! A pipeline that passed its check: everything the runtime needs, nothing of how it was written.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use millstream_filter_api::{Checked, Kind, Node, OwnedValuePath, Span};
+
+/// A checked pipeline.
+pub struct Pipeline {
+    /// Its name; prefix of every topic and group it owns.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// The file it came from.
+    pub path: PathBuf,
+    /// Transactions or not.
+    pub delivery: Delivery,
+    /// What feeds it.
+    pub source: Source,
+    /// In the order of the file. A topic source with a `key` of its own is lowered to a first stage named `ingest`.
+    pub stages: Vec<Stage>,
+    /// The file's own tests; parsed and checked, run by a later version.
+    pub tests: Vec<TestCase>,
+}
+
+/// What feeds the first topic.
+pub struct Source {
+    /// `source`, or its name under `sources`.
+    pub name: String,
+    /// Where records come from.
+    pub kind: SourceKind,
+    /// How payloads are encoded there.
+    pub format: Format,
+    /// How records are named.
+    pub id: IdRule,
+    /// How records are keyed; `None` keeps the key they have. Applied by the `ingest` stage for a topic source, by the
+    /// source itself for the others.
+    pub key: Option<KeyRule>,
+    /// Type of the decoded payload, from `schema` or `fields`.
+    pub types: Kind,
+    /// Whether `types` came from the file (else nothing is known).
+    pub typed: bool,
+    /// The JSON Schema file, where given: (path as written, text).
+    pub schema: Option<(String, String)>,
+    /// The topic the first stage reads: the source's own, or `<pipeline>.in`.
+    pub topic: String,
+    /// Partitions and retention of `<pipeline>.in` where this pipeline makes it.
+    pub topic_settings: TopicSettings,
+}
+
+/// Where records come from.
+pub enum SourceKind {
+    /// An existing topic.
+    Topic {
+        /// Where a new group begins.
+        start: Start,
+    },
+    /// A file, read by one process at a time.
+    File(FileSource),
+    /// Made up.
+    Generate(GenerateSource),
+}
+
+/// A file as a source.
+pub struct FileSource {
+    /// Resolved against the pipeline's folder.
+    pub path: PathBuf,
+    /// As written; the ids' first part is its file name (`orders.csv#1834`).
+    pub written: String,
+    /// Csv (records are rows as JSON objects, values typed by `types`), jsonl (a line is a payload) or text.
+    pub lines: FileLines,
+    /// Goes on reading as the file grows.
+    pub follow: bool,
+}
+
+/// How a file is cut into records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileLines {
+    /// With a header line. The separator is one byte.
+    Csv {
+        /// `,` unless said.
+        separator: u8,
+    },
+    /// One JSON value a line.
+    Jsonl,
+    /// One text a line.
+    Text,
+}
+
+/// A generator as a source: an expression evaluated per record, with `%n` (from 0) and seeded randomness.
+pub struct GenerateSource {
+    /// The VRL expression as it stands in the file; compiled by the check, compiled again per run.
+    pub value: Node,
+    /// How many; `None` goes on for ever.
+    pub count: Option<u64>,
+    /// Records a second; `None` as fast as possible.
+    pub rate: Option<f64>,
+    /// Makes runs equal.
+    pub seed: u64,
+}
+
+/// Where a new group begins to read a source topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The first record still there.
+    Earliest,
+    /// Records written from now on.
+    Latest,
+    /// The first record of that time (ms since 1970) or later.
+    At(i64),
+}
+
+/// Bytes <-> values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Bytes, whatever they are.
+    Raw,
+    /// UTF-8.
+    Text,
+    /// JSON.
+    Json,
+    /// One row a record, columns named in the pipeline.
+    Csv {
+        /// Column names in order.
+        columns: Vec<String>,
+        /// `,` unless said.
+        separator: u8,
+    },
+}
+
+/// How a record at the source is named.
+#[derive(Clone, Debug, PartialEq)]
+pub enum IdRule {
+    /// Headers `ce_source` + `ce_id`, else coordinates `topic/partition/offset` (or `file#line`, `generate#n`).
+    Default,
+    /// The record's key.
+    Key,
+    /// A hash of the payload bytes.
+    Hash,
+    /// A header's value.
+    Header(String),
+    /// Fields of the payload, joined.
+    Fields(Vec<OwnedValuePath>),
+}
+
+/// How an output is keyed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KeyRule {
+    /// One field as text, or several as a JSON array; all null or missing is no key.
+    Fields(Vec<OwnedValuePath>),
+    /// A header's value.
+    Header(String),
+    /// A hash of the payload bytes.
+    Hash,
+}
+
+/// Transactions or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Outputs, positions and marks in one transaction.
+    ExactlyOnce,
+    /// Outputs acknowledged, then positions.
+    AtLeastOnce,
+}
+
+/// One stage: a consumer group.
+pub struct Stage {
+    /// `clean`.
+    pub name: String,
+    /// `orders.clean`.
+    pub group: String,
+    /// Where its name stands.
+    pub span: Span,
+    /// What it reads; several have equal partition counts.
+    pub inputs: Vec<Input>,
+    /// What it runs, in order; empty only for `ingest`.
+    pub filters: Vec<StageFilter>,
+    /// What it writes; one without a name, or the named outputs of its last filter in their order.
+    pub outputs: Vec<Output>,
+    /// Members per process.
+    pub replicas: u32,
+    /// Records in flight per replica.
+    pub concurrency: u32,
+    /// What is kept in order.
+    pub order: Order,
+    /// Per record and attempt.
+    pub timeout: Duration,
+    /// What a transient failure gets.
+    pub retry: Retry,
+    /// `None` is off.
+    pub dedup: Option<Dedup>,
+    /// Retention of `<pipeline>.<stage>.dlq`; `None` keeps for ever.
+    pub dead_letter_retention: Option<Duration>,
+    /// Topics of this stage beside the outputs.
+    pub dlq: String,
+    /// The dedup changelog.
+    pub state: String,
+    /// Records that are set aside.
+    pub retry_topic: String,
+}
+
+/// One input of a stage.
+pub struct Input {
+    /// The topic.
+    pub topic: String,
+    /// How payloads are encoded there.
+    pub format: Format,
+    /// Type of the payload.
+    pub types: Kind,
+    /// Index of the stage that writes it; `None` for the source.
+    pub from_stage: Option<usize>,
+}
+
+/// One filter of a stage.
+pub struct StageFilter {
+    /// Its name in the registry.
+    pub name: String,
+    /// What it was given, references resolved; to tell whether that has changed.
+    pub options: Node,
+    /// What its check gave.
+    pub checked: Checked,
+}
+
+/// One output of a stage.
+pub struct Output {
+    /// `None` for the only one.
+    pub name: Option<String>,
+    /// The topic.
+    pub topic: String,
+    /// How payloads are encoded there.
+    pub format: Format,
+    /// `None` keeps the input's key.
+    pub key: Option<KeyRule>,
+    /// Type of the payload.
+    pub types: Kind,
+    /// What the topic is made with.
+    pub settings: TopicSettings,
+    /// Whether the topic's name was given (`to:`): it may exist already and belong to others.
+    pub given: bool,
+}
+
+/// What a missing topic is made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// 12 unless said.
+    pub partitions: i32,
+    /// Written longer ago than this may go once every reader is past it; `None` keeps for ever.
+    pub retention: Option<Duration>,
+    /// Copies on a cluster; `None` for its default.
+    pub replication: Option<i16>,
+    /// Largest record; `None` for the log's default.
+    pub max_record_bytes: Option<usize>,
+}
+
+/// What a stage keeps in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Records of equal keys.
+    Key,
+    /// Records of a partition.
+    Partition,
+    /// Nothing.
+    None,
+}
+
+/// What a transient failure gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts in all, 1 is no retry.
+    pub attempts: u32,
+    /// Wait after the first.
+    pub backoff_min: Duration,
+    /// Longest wait.
+    pub backoff_max: Duration,
+    /// When its key is set aside; `None` where the whole partition keeps its order, so that nothing can be.
+    pub park_after: Option<ParkAfter>,
+    /// Since its first attempt; past it there is no further one.
+    pub until: Option<Duration>,
+}
+
+/// When a record that fails is set aside with its key: at whichever comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParkAfter {
+    /// Attempts made.
+    pub attempts: u32,
+    /// Since its first attempt.
+    pub time: Duration,
+}
+
+/// Dedup by message id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dedup {
+    /// How long an id is remembered, in the records' time.
+    pub window: Duration,
+    /// Ids per partition held at most; at the bound the stage stops with a code.
+    pub max_ids: u64,
+}
+
+/// A test of a pipeline file.
+pub struct TestCase {
+    /// For people.
+    pub name: String,
+    /// Where it stands.
+    pub span: Span,
+    /// As written, checked for shape and for the names of outputs.
+    pub body: Node,
+}
+
+impl Stage {
+    /// Whether any filter calls out.
+    pub fn has_effects(&self) -> bool {
+        self.filters.iter().any(|f| f.checked.effects)
+    }
+}

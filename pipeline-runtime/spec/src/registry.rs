@@ -1,0 +1,49 @@
+//! The filters that a pipeline may use. Which ones there are is the business of the binary; this crate knows none.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millstream_filter_api::{FilterSpec, Issue, Kind, Node};
+
+/// Checks the expression of a `generate` source: the type of what it makes, or what is wrong with it.
+pub type GeneratorCheck = dyn Fn(&Node) -> Result<Kind, Vec<Issue>> + Send + Sync;
+
+/// Filters by name, and the check of generators.
+#[derive(Default, Clone)]
+pub struct Registry {
+    filters: BTreeMap<&'static str, Arc<dyn FilterSpec>>,
+    generator: Option<Arc<GeneratorCheck>>,
+}
+
+impl Registry {
+    /// A registry of these filters; of two with one name the later wins, so that a binary can replace a built-in one.
+    pub fn new(filters: impl IntoIterator<Item = Arc<dyn FilterSpec>>) -> Self {
+        Self { filters: filters.into_iter().map(|f| (f.name(), f)).collect(), generator: None }
+    }
+
+    /// The same with a check for the expression of `generate` sources. Without one they are refused.
+    #[must_use]
+    pub fn with_generator(mut self, check: impl Fn(&Node) -> Result<Kind, Vec<Issue>> + Send + Sync + 'static) -> Self {
+        self.generator = Some(Arc::new(check));
+        self
+    }
+
+    /// A filter by name.
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn FilterSpec>> {
+        self.filters.get(name)
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.filters.keys().copied().collect()
+    }
+
+    /// All filters, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn FilterSpec>> {
+        self.filters.values()
+    }
+
+    pub(crate) fn generator(&self) -> Option<&GeneratorCheck> {
+        self.generator.as_deref()
+    }
+}

@@ -1,0 +1,280 @@
+//! `source:`, what feeds the first stage.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use millstream_filter_api::{Files, Found, Issue, Kind, Node, NodeKind, Span};
+
+use crate::model::{
+    FileLines, FileSource, Format, GenerateSource, IdRule, KeyRule, Source, SourceKind, Start, TopicSettings,
+};
+use crate::registry::Registry;
+use crate::shape::as_whole;
+use crate::{read, rules, types, units};
+
+/// Bytes of a schema file at most.
+const MAX_SCHEMA: usize = 1 << 20;
+
+/// What reading a source may use.
+pub(crate) struct Reading<'a> {
+    pub registry: &'a Registry,
+    pub files: &'a dyn Files,
+    pub path: &'a Path,
+    pub pipeline: &'a str,
+    pub topics: &'a TopicSettings,
+}
+
+/// Reads a source; `span` is its key's.
+pub(crate) fn read(node: &Node, name: &str, span: Span, cx: &Reading<'_>, issues: &mut Vec<Issue>) -> Source {
+    let schema = node.get("schema").and_then(|n| schema_file(n, cx.files, issues));
+    let declared = match (&schema, node.get("fields")) {
+        (Some((_, _, kind)), _) => Some(kind.clone()),
+        (None, Some(fields)) => Some(types::fields(fields)),
+        (None, None) => None,
+    };
+    let (kind, format, made) = if node.get("topic").is_some() {
+        let format = node.get("format").map_or(Some(Format::Json), |f| topic_format(f, node.get("fields"), issues));
+        (SourceKind::Topic { start: start(node) }, format.unwrap_or(Format::Json), None)
+    } else if let Some(file) = node.get("file") {
+        let file = self::file(file, node.get("format"), cx.files, cx.path, issues);
+        let (format, made) = match file.lines {
+            FileLines::Csv { .. } => (Format::Json, types::untyped_row()),
+            FileLines::Jsonl => (Format::Json, Kind::any()),
+            FileLines::Text => (Format::Text, Kind::bytes()),
+        };
+        (SourceKind::File(file), format, Some(made))
+    } else {
+        let generate = node.get("generate");
+        let made = generate.and_then(|g| g.get("value")).and_then(|v| generator(v, cx.registry, issues));
+        let format = match node.get("format").and_then(Node::as_text) {
+            Some("text") => Format::Text,
+            Some("raw") => Format::Raw,
+            _ => Format::Json,
+        };
+        (SourceKind::Generate(self::generate(generate)), format, made)
+    };
+    let made = if matches!(format, Format::Raw | Format::Text) { Some(Kind::bytes()) } else { made };
+    if let (Format::Raw | Format::Text, Some(fields)) = (&format, key_of(node, &["fields", "schema"])) {
+        let word = fields.as_text().unwrap_or("fields");
+        let issue =
+            Issue::error(fields.span, "conflicting_keys", format!("`{word}` has no meaning for text or raw bytes"));
+        issues.push(issue.help("use the format `json` or `csv`, or parse the text in a stage"));
+    }
+    let typed = declared.is_some() && !matches!(format, Format::Raw | Format::Text);
+    let types = if typed { declared } else { made }.unwrap_or_else(Kind::any);
+    let own = !matches!(kind, SourceKind::Topic { .. });
+    let id = node.get("id").and_then(read::id_rule).unwrap_or(IdRule::Default);
+    let key = node.get("key").and_then(read::key_rule);
+    for key in ["id", "key"] {
+        let Some(rule) = node.get(key) else { continue };
+        read::check_fields(rule, &types, issues);
+        if let (true, Some(header)) = (own, rule.get("header")) {
+            let message = format!("`{key}`: the records of this source have no headers");
+            issues.push(Issue::error(header.span, "no_headers", message).help("take a field, as in `.order_id`"));
+        }
+    }
+    if own && id == IdRule::Key && key.is_none() {
+        let at = node.get("id").map_or(span, |n| n.span);
+        let issue = Issue::error(at, "no_key", "`id: key`: the records of this source have no key");
+        issues.push(issue.help("give them one with `key:`"));
+    }
+    let topic = match kind {
+        SourceKind::Topic { .. } => read::text(node, "topic").unwrap_or("").to_owned(),
+        _ => format!("{}.in", cx.pipeline),
+    };
+    let schema = schema.map(|(path, text, _)| (path, text));
+    let topic_settings = cx.topics.clone();
+    Source { name: name.to_owned(), kind, format, id, key, types, typed, schema, topic, topic_settings }
+}
+
+/// What a source says of where equal ids may lie, as a warning.
+pub(crate) fn ids_may_not_meet(source: &Source, node: &Node) -> Option<Issue> {
+    let covered = match (&source.id, &source.key) {
+        (IdRule::Default, _) | (_, None) | (IdRule::Hash, Some(_)) => true,
+        (IdRule::Fields(ids), Some(KeyRule::Fields(keys))) => {
+            keys.iter().all(|k| ids.iter().any(|i| k.segments.starts_with(&i.segments)))
+        }
+        (IdRule::Header(id), Some(KeyRule::Header(key))) => id == key,
+        // Outside a topic the key of the record is this very key.
+        (IdRule::Key, Some(_)) => !matches!(source.kind, SourceKind::Topic { .. }),
+        _ => false,
+    };
+    let rule = node.get("id").filter(|_| !covered)?;
+    let message = "records with equal ids may have different keys, lie in different partitions and not meet";
+    let issue = Issue::warning(rule.span, "ids_may_not_meet", message);
+    Some(
+        issue.help(
+            "dedup sees repeats within a partition: it is certain where the fields of `key` are among those of `id`",
+        ),
+    )
+}
+
+fn key_of<'n>(node: &'n Node, names: &[&str]) -> Option<&'n Node> {
+    node.as_map()?.iter().map(|(k, _)| k).find(|k| names.contains(&k.as_text().unwrap_or("")))
+}
+
+fn schema_file(node: &Node, files: &dyn Files, issues: &mut Vec<Issue>) -> Option<(String, String, Kind)> {
+    let path = node.as_text().filter(|p| !p.is_empty())?;
+    let mut fail = |code, message: String| {
+        issues.push(Issue::error(node.span, code, message));
+        None
+    };
+    if Path::new(path).extension() == Some(OsStr::new("avsc")) {
+        return fail("not_supported_yet", format!("`{path}`: an Avro schema is not supported yet"));
+    }
+    let bytes = match files.read(Path::new(path)) {
+        Ok(bytes) if bytes.len() <= MAX_SCHEMA => bytes,
+        Ok(_) => return fail("file_too_large", format!("the schema `{path}` is larger than {MAX_SCHEMA} bytes")),
+        Err(error) => return fail("file_unreadable", format!("cannot read the schema `{path}`: {error}")),
+    };
+    let Ok(text) = String::from_utf8(bytes) else {
+        return fail("schema_invalid", format!("the schema `{path}` is not UTF-8"));
+    };
+    match millstream_filter_api::kind_of_json_schema(&text) {
+        Ok(kind) => Some((path.to_owned(), text, kind)),
+        Err(error) => fail("schema_invalid", format!("the schema `{path}` is {error}")),
+    }
+}
+
+fn start(node: &Node) -> Start {
+    match read::text(node, "start") {
+        Some("latest") => Start::Latest,
+        Some(text) => rules::time(text).map_or(Start::Earliest, Start::At),
+        None => Start::Earliest,
+    }
+}
+
+/// `format:` of a topic.
+fn topic_format(node: &Node, fields: Option<&Node>, issues: &mut Vec<Issue>) -> Option<Format> {
+    if node.as_text() == Some("jsonl") {
+        let issue = Issue::error(
+            node.span,
+            "unknown_word",
+            "`jsonl` is a format of files; a record of a topic is one JSON value",
+        );
+        issues.push(issue.help("did you mean `json`?"));
+        return None;
+    }
+    format(node, fields, None, issues)
+}
+
+/// A format; the columns of CSV are said, or those of `fields`, or those of the input.
+pub(crate) fn format(
+    node: &Node,
+    fields: Option<&Node>,
+    input: Option<&Format>,
+    issues: &mut Vec<Issue>,
+) -> Option<Format> {
+    let csv = match node.as_text() {
+        Some("raw") => return Some(Format::Raw),
+        Some("text") => return Some(Format::Text),
+        Some("json") => return Some(Format::Json),
+        Some("csv") => None,
+        Some(_) => return None,
+        None => Some(node.get("csv")?),
+    };
+    let said = csv.and_then(|c| c.get("columns")).and_then(Node::as_list);
+    let columns: Vec<String> = match (said, fields.and_then(Node::as_map), input) {
+        (Some(items), ..) => items.iter().filter_map(Node::as_text).map(str::to_owned).collect(),
+        (None, Some(pairs), _) => pairs.iter().filter_map(|(k, _)| k.as_text()).map(str::to_owned).collect(),
+        (None, None, Some(Format::Csv { columns, .. })) => columns.clone(),
+        _ => {
+            let issue = Issue::error(node.span, "missing_key", "`csv` needs the names of the columns");
+            issues.push(issue.help(match input {
+                Some(_) => "write `to: { format: { csv: { columns: [a, b] } } }`",
+                None => "write `format: { csv: { columns: [a, b] } }`, or `fields`, whose names are the columns",
+            }));
+            return None;
+        }
+    };
+    let separator = csv.and_then(|c| read::text(c, "separator")).and_then(rules::separator);
+    Some(Format::Csv { columns, separator: separator.unwrap_or(b',') })
+}
+
+fn file(node: &Node, beside: Option<&Node>, files: &dyn Files, pipeline: &Path, issues: &mut Vec<Issue>) -> FileSource {
+    let (path_node, inside) = if node.as_map().is_some() { (node.get("path"), Some(node)) } else { (Some(node), None) };
+    let written = path_node.and_then(Node::as_text).unwrap_or("").to_owned();
+    if let (Some(_), Some(beside)) = (inside.and_then(|n| n.get("format")), beside) {
+        issues.push(Issue::error(beside.span, "conflicting_keys", "the format of the file is said twice"));
+    }
+    let said = inside.and_then(|n| n.get("format")).or(beside);
+    let extension = Path::new(&written).extension().and_then(OsStr::to_str).unwrap_or("").to_ascii_lowercase();
+    let word = match (said.and_then(Node::as_text), said) {
+        (Some(word), _) => word,
+        (None, Some(said)) => {
+            let issue = Issue::error(said.span, "wrong_type", "the format of a file is `csv`, `jsonl` or `text`");
+            issues.push(
+                issue.help("the columns of a file stand in its header line; `separator` goes into `file: { … }`"),
+            );
+            "text"
+        }
+        _ => extension.as_str(),
+    };
+    let separator = inside.and_then(|n| n.get("separator"));
+    let lines = match word {
+        "csv" | "tsv" => FileLines::Csv {
+            separator: separator.and_then(Node::as_text).and_then(rules::separator).unwrap_or(match word {
+                "tsv" => b'\t',
+                _ => b',',
+            }),
+        },
+        "jsonl" | "json" | "ndjson" => FileLines::Jsonl,
+        "text" | "txt" | "log" => FileLines::Text,
+        "raw" => {
+            let span = said.map_or(node.span, |n| n.span);
+            let issue = Issue::error(span, "unknown_word", "a file is cut into lines; `raw` is for topics");
+            issues.push(issue.help("use `csv`, `jsonl` or `text`"));
+            FileLines::Text
+        }
+        _ => {
+            if said.is_none() && !written.is_empty() {
+                let message = format!("`{written}`: its name does not say what is in it");
+                let issue = Issue::error(path_node.map_or(node.span, |n| n.span), "missing_key", message);
+                issues.push(issue.help("add `format: csv`, `jsonl` or `text`"));
+            }
+            FileLines::Text
+        }
+    };
+    if let (Some(separator), false) = (separator, matches!(lines, FileLines::Csv { .. })) {
+        issues.push(Issue::error(separator.span, "conflicting_keys", "`separator` is for CSV alone"));
+    }
+    if let Some(path_node) = path_node.filter(|_| !written.is_empty()) {
+        // A warning: the file may be made after the check, and on another machine.
+        let wrong = match files.look(Path::new(&written)) {
+            Found::Nothing => Some("does not exist"),
+            Found::Folder => Some("is a folder"),
+            Found::File | Found::Unknown => None,
+        };
+        issues.extend(wrong.map(|what| {
+            let issue = Issue::warning(path_node.span, "file_missing", format!("`{written}` {what}"));
+            issue.help("a run needs it; paths start at the pipeline's folder")
+        }));
+    }
+    let follow = inside.and_then(|n| n.get("follow")).is_some_and(|n| n.kind == NodeKind::Bool(true));
+    let folder = pipeline.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+    FileSource { path: folder.join(&written), written, lines, follow }
+}
+
+fn generator(value: &Node, registry: &Registry, issues: &mut Vec<Issue>) -> Option<Kind> {
+    value.as_text().filter(|t| !t.is_empty())?;
+    let Some(check) = registry.generator() else {
+        issues.push(Issue::error(value.span, "not_supported_yet", "`generate` is not supported by this binary"));
+        return None;
+    };
+    check(value).map_err(|found| issues.extend(found)).ok()
+}
+
+fn generate(node: Option<&Node>) -> GenerateSource {
+    let null = Node { kind: NodeKind::Null, span: Span::default() };
+    let Some(node) = node else { return GenerateSource { value: null, count: None, rate: None, seed: 0 } };
+    let rate = node.get("rate").and_then(|r| match r.as_text() {
+        Some(text) => units::rate(text),
+        None => as_whole(r).map(|n| n as f64),
+    });
+    GenerateSource {
+        value: node.get("value").cloned().unwrap_or(null),
+        count: read::whole(node, "count"),
+        rate,
+        seed: read::whole(node, "seed").unwrap_or(0),
+    }
+}

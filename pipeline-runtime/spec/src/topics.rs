@@ -1,0 +1,54 @@
+//! The topics of one pipeline: each has one writer, none is read upstream of its writer, names are not too long.
+
+use std::collections::{HashMap, HashSet};
+
+use millstream_filter_api::{Issue, Severity, Span};
+
+use crate::model::{Source, SourceKind, Stage};
+
+/// Characters of a topic's name at most, on any Kafka.
+const MAX_NAME: usize = 249;
+
+/// Checks the topics; `places` are those of the stages' outputs, in order.
+pub(crate) fn check(
+    pipeline: &str,
+    source: &Source,
+    stages: &[Stage],
+    places: &[(String, Span)],
+    issues: &mut Vec<Issue>,
+) {
+    let mut owned: HashMap<String, String> = HashMap::new();
+    owned.insert(format!("{pipeline}.in"), "what the source writes".into());
+    owned.insert(format!("{pipeline}.control"), "commands to the pipeline".into());
+    for stage in stages {
+        let side =
+            [(&stage.dlq, "the dead letters"), (&stage.state, "the state"), (&stage.retry_topic, "the parked records")];
+        for (topic, what) in side {
+            owned.insert(topic.clone(), format!("{what} of stage `{}`", stage.name));
+        }
+    }
+    let mut written: HashMap<&str, Span> = HashMap::new();
+    let ingest = usize::from(stages.first().is_some_and(|s| s.name == "ingest"));
+    let wrong: HashSet<Span> = issues.iter().filter(|i| i.severity == Severity::Error).map(|i| i.span).collect();
+    for (n, (topic, span)) in places.iter().enumerate() {
+        // A name that is wrong for another reason has said so.
+        if wrong.contains(span) {
+            continue;
+        }
+        if matches!(source.kind, SourceKind::Topic { .. }) && *topic == source.topic {
+            let message = format!("`{topic}` is what the source reads: what is written there comes in again");
+            issues.push(Issue::error(*span, "cycle", message).help("write to another topic"));
+        } else if n >= ingest && owned.contains_key(topic) {
+            let what = owned.get(topic).map_or("", String::as_str);
+            issues.push(Issue::error(*span, "duplicate_topic", format!("`{topic}` is the topic for {what}")));
+        } else if let Some(first) = written.get(topic.as_str()) {
+            let issue = Issue::error(*span, "duplicate_topic", format!("two outputs write the topic `{topic}`"));
+            issues.push(issue.help(format!("the first is at {}:{}", first.line, first.col)));
+        } else if topic.len() > MAX_NAME {
+            let message = format!("the topic's name has {} characters; Kafka takes {MAX_NAME}", topic.len());
+            issues
+                .push(Issue::error(*span, "bad_topic", message).help("shorten the names of pipeline, stage or output"));
+        }
+        written.entry(topic).or_insert(*span);
+    }
+}

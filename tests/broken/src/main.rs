@@ -1,0 +1,160 @@
+//! A Millstream that is broken on purpose: negative controls of the crash tests. It runs a pipeline as `millstream run`
+//! does, or sends dead letters again as `dlq redrive` does, through a log that breaks one promise and meets one
+//! fault:
+//! - `MILLSTREAM_BREAK`: which promise ([`Break`]);
+//! - `MILLSTREAM_FAULT`: what happens ([`Fault`]);
+//! - `MILLSTREAM_FAULT_RECORD`: the id at the source of the record in whose commit it happens, `mended` or `parked` ([`Target`]).
+//!
+//! The break sits at the log port, so that no line of the real program knows of it. Start reading at `member.rs`.
+
+mod log;
+mod member;
+mod redrive;
+mod trap;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_embedded::{EmbeddedLog, EmbeddedOptions};
+use millstream_filter_api::Files;
+use millstream_host::{RunOptions, Stop};
+use millstream_kafka::{KafkaConfig, KafkaLog};
+use millstream_log::Log;
+use millstream_spec::model::Pipeline;
+use millstream_spec::{Registry, SourceFile};
+
+use crate::log::BrokenLog;
+use crate::trap::{Fault, Target, Trap};
+
+/// What is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Break {
+    /// Nothing: shows that what turns the checker red is the break, not the fault or the way both are built in.
+    Nothing,
+    /// Positions are committed before the outputs.
+    PositionsFirst,
+    /// Dedup marks are written outside the transaction, before it.
+    MarksFirst,
+    /// Dedup marks are written outside the transaction, after it.
+    MarksLast,
+    /// Outputs are written by a producer that nobody fences.
+    NoFencing,
+    /// Dead letters are sent again outside the transaction that notes them as done, before it.
+    CopiesFirst,
+    /// Copies of records that are set aside are written outside the transaction that ends the records, before it.
+    ParkedFirst,
+}
+
+const BREAKS: &[(&str, Break)] = &[
+    ("nothing", Break::Nothing),
+    ("positions_first", Break::PositionsFirst),
+    ("marks_first", Break::MarksFirst),
+    ("marks_last", Break::MarksLast),
+    ("no_fencing", Break::NoFencing),
+    ("copies_first", Break::CopiesFirst),
+    ("parked_first", Break::ParkedFirst),
+];
+
+const FAULTS: &[(&str, Fault)] = &[
+    ("die_in_commit", Fault::DieInCommit),
+    ("die_after_commit", Fault::DieAfterCommit),
+    ("freeze_process", Fault::FreezeProcess),
+    ("freeze_replica", Fault::FreezeReplica),
+];
+
+/// Of a replica on the embedded log: short, because a test waits for it to pass.
+const EMBEDDED_SESSION: Duration = Duration::from_secs(3);
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `run FILE` or `redrive FILE --stage NAME [--to TOPIC]`, and `(--data-dir FOLDER | --brokers B [--kafka KEY=VALUE]…)`
+fn run() -> Result<(), String> {
+    let (mut file, mut folder) = (None, None);
+    let (mut stage, mut to) = (None, None);
+    let mut config = KafkaConfig { brokers: String::new(), properties: Vec::new() };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "run" | "redrive" => {}
+            "--stage" => stage = arguments.next(),
+            "--to" => to = arguments.next(),
+            "--data-dir" => folder = Some(arguments.next().ok_or("--data-dir needs a value")?),
+            "--brokers" => config.brokers = arguments.next().ok_or("--brokers needs a value")?,
+            "--kafka" => {
+                let pair = arguments.next().ok_or("--kafka needs a value")?;
+                let (key, value) = pair.split_once('=').ok_or("--kafka needs KEY=VALUE")?;
+                config.properties.push((key.to_owned(), value.to_owned()));
+            }
+            path => file = Some(PathBuf::from(path)),
+        }
+    }
+    let pipeline = load(&file.ok_or("a pipeline file is missing")?)?;
+    let (breaks, fault) = (chosen("MILLSTREAM_BREAK", BREAKS)?, chosen("MILLSTREAM_FAULT", FAULTS)?);
+    let target = match std::env::var("MILLSTREAM_FAULT_RECORD").map_err(|e| format!("MILLSTREAM_FAULT_RECORD: {e}"))? {
+        word if word == "mended" => Target::Mended,
+        word if word == "parked" => Target::Parked,
+        record => Target::Record(record),
+    };
+    let session = folder.is_some().then_some(EMBEDDED_SESSION);
+    let real: Arc<dyn Log> = match folder {
+        Some(folder) => EmbeddedLog::open(folder, EmbeddedOptions::default()).map_err(|e| e.to_string())?,
+        None => Arc::new(KafkaLog::new(config).map_err(|e| e.to_string())?),
+    };
+    let log = Arc::new(BrokenLog::new(real, breaks, Trap::new(fault, target), session));
+    if let Some(stage) = stage {
+        return redrive::redrive(&*log, &pipeline, &stage, to.as_deref());
+    }
+    let options = RunOptions {
+        until_idle: false,
+        create_source: false,
+        apply: false,
+        accept_gap: false,
+        stages: None,
+        instance: None,
+        stop: Stop::new(Duration::from_secs(10)),
+        progress: None,
+    };
+    millstream_host::run(log, &[pipeline], &options).map(drop).map_err(|e| e.to_string())
+}
+
+/// What a variable of the environment chooses.
+fn chosen<T: Copy>(variable: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    let value = std::env::var(variable).unwrap_or_default();
+    choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice).ok_or_else(|| {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        format!("{variable} is `{value}`, which is none of {}", names.join(", "))
+    })
+}
+
+fn load(path: &Path) -> Result<Pipeline, String> {
+    let bytes = std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let files = [SourceFile { path: path.to_owned(), bytes }];
+    let registry =
+        Registry::new(millstream_filters_std::registry().into_iter().chain(millstream_filters_io::registry()));
+    let nothing_beside = |_: &SourceFile| -> Box<dyn Files> { Box::new(Nothing) };
+    let mut verdicts = millstream_spec::check_all(&files, &registry, &nothing_beside, &|_| None);
+    match verdicts.pop() {
+        Some(Ok((pipeline, _))) => Ok(pipeline),
+        Some(Err(issues)) => Err(millstream_spec::render(path, &files[0].bytes, &issues)),
+        None => Err("no verdict".into()),
+    }
+}
+
+/// The crash tests' pipeline names no files.
+struct Nothing;
+
+impl Files for Nothing {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        Err(std::io::Error::other(format!("no files here: {}", path.display())))
+    }
+}

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    apply, check, completions, consume, dlq, explain, filters, graph, pause, plan, produce, run, scale, schema, status,
-    tap,
+    apply, check, completions, consume, dlq, explain, filters, graph, pause, plan, produce, replay, run, scale, schema,
+    status, tap,
 };
 use crate::later;
 use crate::settings::Flags;
@@ -64,6 +64,8 @@ pub enum Command {
     Scale(scale::ScaleArgs),
     /// List filters, or print the page of one
     Filters(filters::FiltersArgs),
+    /// Process records of a time or a place again
+    Replay(replay::ReplayArgs),
     /// Say what the code of an error or a dead letter means
     Explain(explain::ExplainArgs),
     /// Print the JSON Schema of pipeline files, for editors

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 
 /// Their names.
-pub const COMMANDS: &[&str] = &["test", "replay", "doctor", "trigger", "jobs", "schedule"];
+pub const COMMANDS: &[&str] = &["test", "doctor", "trigger", "jobs", "schedule"];
 
 /// What `--help` says of them.
 pub fn after_help() -> String {
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn a_later_command_and_a_slip_are_told_apart() {
-        assert!(said("replay").starts_with("`millstream replay` is not supported yet"));
+        assert!(said("doctor").starts_with("`millstream doctor` is not supported yet"));
         assert!(said("chekc").contains("did you mean `millstream check`?"));
         assert!(said("xyzzy").contains("`millstream --help`"));
     }

@@ -7,15 +7,20 @@ use common::Place;
 #[test]
 fn later_commands_are_refused_by_name() {
     let place = Place::new();
-    for name in ["test", "replay", "doctor"] {
+    for name in ["test", "doctor"] {
         for line in [name.to_owned(), format!("{name} x --from start --in-place"), format!("{name} --help")] {
             let said = place.run(&line).bad(2);
             assert!(said.contains(&format!("`millstream {name}` is not supported yet")), "{line}: {said}");
         }
     }
+    for how in ["--in-place", "--beside new"] {
+        let replay = format!("replay orders --from start {how}");
+        assert!(place.run(&replay).bad(2).contains("--to <T>"), "{how}");
+        assert!(place.run(&format!("{replay} --to tomorrow")).bad(2).contains("no pipeline `orders`"), "{how}");
+    }
     let said = place.run("chekc x").bad(2);
     assert!(said.contains("no command `chekc`") && said.contains("did you mean `millstream check`?"), "{said}");
-    assert!(place.run("--help").good().contains("Not supported yet: test, replay"));
+    assert!(place.run("--help").good().contains("Not supported yet: test, doctor"));
 }
 
 #[test]

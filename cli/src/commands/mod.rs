@@ -11,6 +11,7 @@ pub mod graph;
 pub mod pause;
 pub mod plan;
 pub mod produce;
+pub mod replay;
 pub mod run;
 pub mod scale;
 pub mod schema;

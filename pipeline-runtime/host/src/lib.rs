@@ -19,6 +19,7 @@ mod input;
 pub mod letters;
 mod outputs;
 mod plan;
+pub mod replay;
 mod replica;
 mod restore;
 mod retention;

@@ -1,0 +1,73 @@
+//! `millstream replay PIPELINE[.STAGE] --from T --to T`: records that were read once are read again.
+
+mod times;
+
+use clap::Args;
+use millstream_host::replay::{Range, resolve};
+use millstream_log::Log;
+
+use crate::args::Output;
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::target::Target;
+use crate::units;
+
+/// Process records of a time or a place again
+///
+/// T is a time (2026-01-31T08:00:00Z), -2h, start, end, or PARTITION:OFFSET, which repeats and takes these partitions alone.
+/// A range is from `--from` up to and without `--to`, by the timestamps of the records the stage reads.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// The pipeline, all of it, or one stage (and in a pipeline beside, what comes after it)
+    #[arg(value_name = "PIPELINE[.STAGE]")]
+    target: String,
+    /// Where the range begins
+    #[arg(long, value_name = "T", value_delimiter = ',', allow_hyphen_values = true, required = true)]
+    from: Vec<String>,
+    /// Where it ends; a record of this time or at this offset is not in it
+    #[arg(long, value_name = "T", value_delimiter = ',', allow_hyphen_values = true, required = true)]
+    to: Vec<String>,
+    /// Into the live pipeline: the stage reads these records once more, and outputs flow on
+    #[arg(long, conflicts_with = "beside", required_unless_present = "beside")]
+    in_place: bool,
+    /// Beside the live pipeline: into topics and groups of its own, named `<pipeline>--<NAME>.…`
+    #[arg(long, value_name = "NAME")]
+    beside: Option<String>,
+    /// Take what is left of a range that retention has cut
+    #[arg(long)]
+    accept_gap: bool,
+    /// How the result is printed
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Output,
+}
+
+/// Runs the command.
+pub fn run(args: ReplayArgs, cx: &Context) -> Outcome {
+    let target = Target::load(&args.target, &cx.registry, cx.paint_errors())?;
+    let log = cx.open_log_to_read()?;
+    let range = args.range(&*log, &target)?;
+    tracing::info!(offsets = range.offsets(), output = ?args.output, "the range");
+    Err(match &args.beside {
+        Some(_) => Failure::later("`replay --beside`"),
+        None => Failure::later("`replay --in-place`"),
+    })
+}
+
+impl ReplayArgs {
+    /// The range of what the stage reads, or else of what the pipeline's source feeds.
+    fn range(&self, log: &dyn Log, target: &Target) -> Result<Range, Failure> {
+        let now = units::now();
+        let from = times::bound("--from", &self.from, now).map_err(Failure::wrong)?;
+        let to = times::bound("--to", &self.to, now).map_err(Failure::wrong)?;
+        let mut topics: Vec<&str> = match target.stage {
+            Some(_) => target.stages().iter().flat_map(|s| &s.inputs).map(|i| i.topic.as_str()).collect(),
+            None => {
+                let inputs = target.pipeline.stages.iter().flat_map(|s| &s.inputs);
+                inputs.filter(|i| i.from_stage.is_none()).map(|i| i.topic.as_str()).collect()
+            }
+        };
+        topics.sort_unstable();
+        topics.dedup();
+        resolve(log, &topics, &from, &to, self.accept_gap).map_err(|e| Failure::log(&e))
+    }
+}

@@ -61,7 +61,22 @@ fn killed(site: &Site, name: &str, processes: usize, rounds: usize, moment: Dura
 
 /// Everything is worked off, and judged.
 fn finish(site: &Site, name: &str, file: &Path, running: &mut [Process], all: usize) {
-    reaches("outputs of all", all, || outputs(site, name).len());
+    let mut found = 0;
+    let done = wait_until(PATIENCE, || {
+        found = outputs(site, name).len();
+        found >= all
+    });
+    if !done {
+        // Where the stage stands says whether it works, waits, or has stopped reading.
+        let status = site.command(["status", name, "-o", "json"]).output().expect("status starts");
+        let (done, set_aside) = (ids(&outputs(site, name)), ids(&copies(site, name)));
+        let keys: Vec<_> = KEYS.iter().map(|k| (k, done.get(*k).map_or(0, Vec::len))).collect();
+        let left: Vec<_> = set_aside.iter().map(|(key, ids)| (key, ids.len())).collect();
+        panic!(
+            "{found} of {all} outputs, by key {keys:?}; copies that are not trimmed: {left:?}\n{}",
+            String::from_utf8_lossy(&status.stdout)
+        );
+    }
     for process in running {
         process.signal("TERM");
         process.succeed(PATIENCE);

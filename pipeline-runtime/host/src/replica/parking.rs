@@ -168,6 +168,7 @@ impl Replica {
         let mut positions = Vec::with_capacity(slots.len());
         for slot in slots {
             let Some(at) = self.engine.retry_position(slot) else { continue };
+            tracing::debug!(stage = %self.cx.plan.group, slot, offset = at.offset, "reading copies again");
             positions.push(Position {
                 partition: TopicPartition::new(Arc::clone(&self.cx.plan.retry), slot as i32),
                 offset: at.offset,

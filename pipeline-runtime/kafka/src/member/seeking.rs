@@ -115,6 +115,7 @@ impl KafkaMember {
         let client = &self.reading().client;
         let sought = client.seek_partitions(list, COMMIT_DEADLINE).map_err(|e| kafka_error(WHAT, &e))?;
         for entry in ffi::entries(&sought) {
+            tracing::debug!(target: "millstream::kafka", group = %self.config.group, offset = entry.offset, error = ?entry.error, "sought");
             match entry.error {
                 None => {}
                 Some(RDKafkaErrorCode::State | RDKafkaErrorCode::PreviousInProgress) => return Ok(false),

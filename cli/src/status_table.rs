@@ -27,6 +27,7 @@ pub fn status_table(pipelines: &[PipelineStatus], now: i64, paint: Paint) -> Str
             "to dlq/s",
             "in flight",
             "retrying",
+            "parked",
             "dead letters",
             "replicas",
             "",
@@ -48,7 +49,7 @@ fn row(stage: &StageStatus, processes: usize, now: i64) -> Vec<String> {
         [rates.read, rates.forwarded, rates.dropped, rates.duplicates, rates.dead_lettered]
             .map(|rate| grouped(rate.round() as u64)),
     );
-    row.extend([stage.in_flight, stage.retrying].map(grouped));
+    row.extend([stage.counts.in_flight, stage.counts.retrying, stage.counts.parked].map(grouped));
     row.push(grouped(stage.dead_letters) + if stage.more_dead_letters { "+" } else { "" });
     let replicas = &stage.replicas;
     let per_process = replicas.ordered.unwrap_or(replicas.file) as usize;
@@ -64,6 +65,9 @@ fn notes(stage: &StageStatus, processes: usize, now: i64) -> Vec<String> {
     }
     if let Some(n) = stage.replicas.ordered {
         notes.push(format!("scaled to {n} per process (file: {})", stage.replicas.file));
+    }
+    if stage.counts.held > 0 {
+        notes.push(format!("{} held behind a dead letter", grouped(stage.counts.held)));
     }
     let here = stage.replicas.processes.len();
     if processes > 0 && here < processes {
@@ -84,7 +88,7 @@ fn notes(stage: &StageStatus, processes: usize, now: i64) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_host::{ProcessStatus, Rates, ReplicasStatus, Trouble};
+    use millstream_host::{Counts, ProcessStatus, Rates, ReplicasStatus, Trouble};
 
     #[test]
     fn the_table() {
@@ -93,16 +97,8 @@ mod tests {
             name: name.into(),
             paused: false,
             lag,
-            read: 7,
-            forwarded: 7,
-            dropped: 0,
-            duplicates: 0,
-            dead_lettered: 0,
-            retried: 0,
-            outputs: 7,
+            counts: Counts { read: 7, in_flight: 64, retrying: 1, parked: 1_017, ..Counts::default() },
             rates: Rates { read: 1_234.4, forwarded: 1_000.0, ..Rates::default() },
-            in_flight: 64,
-            retrying: 1,
             dead_letters: 3,
             more_dead_letters: false,
             replicas: ReplicasStatus {
@@ -117,6 +113,7 @@ mod tests {
         let mut second = StageStatus { paused: true, trouble: Some(trouble), ..stage("split", None, None) };
         second.replicas.processes.remove("q");
         second.more_dead_letters = true;
+        second.counts.held = 12;
         let status = PipelineStatus {
             name: "orders".into(),
             processes: vec![process("p"), process("q")],
@@ -125,9 +122,9 @@ mod tests {
         };
         let expected = "\
 orders  2 processes
-stage    lag  read/s  forwarded/s  dropped/s  duplicates/s  to dlq/s  in flight  retrying  dead letters  replicas
-clean  1,200   1,234        1,000          0             0         0         64         1             3       3/6  scaled to 3 per process (file: 2)
-split      -   1,234        1,000          0             0         0         64         1            3+       3/2  paused; in 1 of 2 processes; last error 4 s ago: no broker
+stage    lag  read/s  forwarded/s  dropped/s  duplicates/s  to dlq/s  in flight  retrying  parked  dead letters  replicas
+clean  1,200   1,234        1,000          0             0         0         64         1   1,017             3       3/6  scaled to 3 per process (file: 2)
+split      -   1,234        1,000          0             0         0         64         1   1,017            3+       3/2  paused; 12 held behind a dead letter; in 1 of 2 processes; last error 4 s ago: no broker
 ";
         assert_eq!(status_table(&[status], 5_000, Paint::new(false)), expected);
     }

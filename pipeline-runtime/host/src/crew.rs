@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use millstream_spec::model::Stage;
 
 use crate::clock::wall_ms;
-use crate::control::{Rates, StageReport, Trouble};
+use crate::control::{Counts, Rates, StageReport, Trouble};
 use crate::replica::BREAKER_OPEN;
-use crate::shared::{ReplicaStatus, Stop, Totals};
+use crate::shared::{InHand, ReplicaStatus, Stop, Totals};
 
 /// The replicas of one stage here.
 pub struct Crew<'a> {
@@ -162,21 +162,25 @@ impl<'a> Crew<'a> {
     pub fn report(&self) -> StageReport {
         let totals = self.totals();
         let slots = self.slots();
-        let held = slots.iter().map(|s| s.status.held()).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let now = slots.iter().map(|s| s.status.now()).fold(InHand::default(), InHand::plus);
         StageReport {
             wanted: self.wanted(),
             running: slots.iter().filter(|s| matches!(s.state, State::Works | State::Leaves)).count() as u32,
             paused: self.paused.load(Ordering::Acquire),
-            read: totals.read,
-            forwarded: totals.forwarded,
-            dropped: totals.dropped.values().sum(),
-            duplicates: totals.duplicates,
-            dead_lettered: totals.dead_lettered,
-            retried: totals.retried,
-            outputs: totals.outputs,
+            counts: Counts {
+                read: totals.read,
+                forwarded: totals.forwarded,
+                dropped: totals.dropped.values().sum(),
+                duplicates: totals.duplicates,
+                dead_lettered: totals.dead_lettered,
+                retried: totals.retried,
+                outputs: totals.outputs,
+                in_flight: now.in_flight,
+                retrying: now.retrying,
+                parked: now.parked,
+                held: now.held,
+            },
             rates: Rates::default(),
-            in_flight: held.0 as u64,
-            retrying: held.1 as u64,
             trouble: open_breaker(&slots).or_else(|| lock(&self.trouble).clone()),
         }
     }

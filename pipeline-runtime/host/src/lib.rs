@@ -36,7 +36,7 @@ pub use changes::{
     Applied, ApplyOptions, ChangePlan, Difference, GroupPlan, PlacePlan, TopicPlan, apply, look as plan_changes,
 };
 pub use control::{
-    Change, Control, Entries, Entry, Follower, Orders, PipelineStatus, ProcessStatus, Rates, ReplicasStatus,
+    Change, Control, Counts, Entries, Entry, Follower, Orders, PipelineStatus, ProcessStatus, Rates, ReplicasStatus,
     StageStatus, Trouble, Watcher,
 };
 pub use ids::{ID_HEADER, key_fields, root};

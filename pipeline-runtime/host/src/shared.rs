@@ -1,7 +1,7 @@
 //! What the threads of a process share: the order to stop, and how each replica stands.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -135,14 +135,39 @@ impl Stop {
 #[derive(Default)]
 pub struct ReplicaStatus {
     idle: AtomicBool,
-    /// Records read that have not ended, and those of them that wait for another attempt. Written once a turn.
-    held: AtomicUsize,
-    retrying: AtomicUsize,
+    /// Written once a turn.
+    now: Mutex<InHand>,
     /// Since when its breaker is open, ms since 1970; 0 for closed.
     breaker: AtomicI64,
     totals: Mutex<Totals>,
     /// Of members of this replica before the present one.
     before: Mutex<Totals>,
+}
+
+/// What a replica has in hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InHand {
+    /// Records that are read and have not ended.
+    pub in_flight: u64,
+    /// Of them, those that wait for another attempt.
+    pub retrying: u64,
+    /// Open copies in its partitions of `.retry`, whoever set them aside.
+    pub parked: u64,
+    /// Records that wait behind a dead letter of their key.
+    pub held: u64,
+}
+
+impl InHand {
+    /// Adds another's.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            in_flight: self.in_flight + other.in_flight,
+            retrying: self.retrying + other.retrying,
+            parked: self.parked + other.parked,
+            held: self.held + other.held,
+        }
+    }
 }
 
 /// Counts of committed fates.
@@ -233,7 +258,7 @@ impl ReplicaStatus {
         let ended = std::mem::take(&mut *lock(&self.totals));
         lock(&self.before).add(&ended);
         self.set_idle(false);
-        self.set_held((0, 0));
+        self.set_now(InHand::default());
         self.set_breaker(None);
     }
 
@@ -259,15 +284,14 @@ impl ReplicaStatus {
         lock(&self.before).gaps += offsets;
     }
 
-    /// Records read that have not ended; of them, those that wait for another attempt.
-    pub fn set_held(&self, (held, retrying): (usize, usize)) {
-        self.held.store(held, Ordering::Relaxed);
-        self.retrying.store(retrying, Ordering::Relaxed);
+    /// What it has in hand.
+    pub fn set_now(&self, now: InHand) {
+        *lock(&self.now) = now;
     }
 
-    /// Records read that have not ended; of them, those that wait for another attempt.
-    pub fn held(&self) -> (usize, usize) {
-        (self.held.load(Ordering::Relaxed), self.retrying.load(Ordering::Relaxed))
+    /// What it has in hand.
+    pub fn now(&self) -> InHand {
+        *lock(&self.now)
     }
 
     /// Whether it waits for records with nothing in flight.
@@ -281,8 +305,8 @@ impl ReplicaStatus {
     }
 }
 
-fn lock(totals: &Mutex<Totals>) -> std::sync::MutexGuard<'_, Totals> {
-    totals.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

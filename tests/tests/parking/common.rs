@@ -134,6 +134,13 @@ pub fn reaches(what: &str, wanted: usize, mut count: impl FnMut() -> usize) {
     assert!(came, "{what}: {last} of {wanted}");
 }
 
+/// A count of the stage, as `status` shows it.
+pub fn status(site: &Site, name: &str, count: &str) -> usize {
+    let out = site.command(["status", name, "-o", "json"]).output().expect("status runs");
+    let document: Value = serde_json::from_slice(&out.stdout).expect("status prints JSON");
+    document["pipelines"][0]["stages"][0][count].as_u64().expect("a count") as usize
+}
+
 /// Compares everything that is there with the input: each record once, in the order of its key, and no dead letters.
 pub fn judge(site: &Site, name: &str) -> Vec<Violation> {
     let source = format!("{name}.raw");

@@ -27,6 +27,7 @@ fn one_key_fails_for_a_while(site: &Site, name: &str) {
     reaches("answers to other keys", others, || faults.answered(|key| key != "stuck"));
     reaches("outputs of other keys", others, || outputs(site, name).len());
     reaches("copies", EACH, || copies(site, name).len());
+    reaches("records set aside in `status`", EACH, || status(site, name, "parked"));
     // The moment at which the key recovers: all others are through, none of its own is, and each lies there once.
     let set_aside = copies(site, name);
     assert_eq!(ids(&outputs(site, name)).get("stuck"), None);
@@ -38,6 +39,7 @@ fn one_key_fails_for_a_while(site: &Site, name: &str) {
     faults.mend("stuck");
     produce(site, name, &rows(&["stuck", "a"], EACH..EACH + 100));
     reaches("outputs of all", EACH * keys.len() + 200, || outputs(site, name).len());
+    reaches("nothing set aside in `status`", 1, || usize::from(status(site, name, "parked") == 0));
     run.signal("TERM");
     run.succeed(PATIENCE);
     let summary = site.until_idle("last", &file, PATIENCE);

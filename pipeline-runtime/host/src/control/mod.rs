@@ -19,7 +19,7 @@ mod status;
 pub use follow::Follower;
 pub use listen::Listener;
 pub use orders::Orders;
-pub use records::{ProcessReport, Rates, StageReport, Trouble, VERSION, decode, encode};
+pub use records::{Counts, ProcessReport, Rates, StageReport, Trouble, VERSION, decode, encode};
 pub use report::{Reporter, STALE_MS, reports};
 pub use status::{PipelineStatus, ProcessStatus, ReplicasStatus, StageStatus, Watcher};
 

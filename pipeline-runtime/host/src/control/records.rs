@@ -58,7 +58,20 @@ pub struct StageReport {
     pub running: u32,
     /// Whether they read nothing, as ordered.
     pub paused: bool,
-    /// Records that ended since the process began, each once.
+    /// What they did and have in hand.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// The counts per second, in the last seconds.
+    pub rates: Rates,
+    /// What went wrong last.
+    pub trouble: Option<Trouble>,
+}
+
+/// What the replicas of a stage have done since their processes began, and have in hand now. The one list of counts: a
+/// process reports it, and `status` shows the sum of the reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Records that ended, each once.
     pub read: u64,
     /// Of them, with 0..n outputs.
     pub forwarded: u64,
@@ -72,14 +85,50 @@ pub struct StageReport {
     pub retried: u64,
     /// What the forwarded became.
     pub outputs: u64,
-    /// The counts per second, in the last seconds.
-    pub rates: Rates,
-    /// Records that are read and have not ended.
+    /// Now: records that are read and have not ended.
     pub in_flight: u64,
-    /// Of them, waiting for another attempt.
+    /// Now: of them, waiting for another attempt.
     pub retrying: u64,
-    /// What went wrong last.
-    pub trouble: Option<Trouble>,
+    /// Now: set aside in `.retry` and not ended, whoever set them aside.
+    #[serde(default)]
+    pub parked: u64,
+    /// Now: waiting behind a dead letter of their key.
+    #[serde(default)]
+    pub held: u64,
+}
+
+impl Counts {
+    /// Adds another process's.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            read: self.read + other.read,
+            forwarded: self.forwarded + other.forwarded,
+            dropped: self.dropped + other.dropped,
+            duplicates: self.duplicates + other.duplicates,
+            dead_lettered: self.dead_lettered + other.dead_lettered,
+            retried: self.retried + other.retried,
+            outputs: self.outputs + other.outputs,
+            in_flight: self.in_flight + other.in_flight,
+            retrying: self.retrying + other.retrying,
+            parked: self.parked + other.parked,
+            held: self.held + other.held,
+        }
+    }
+
+    /// What of it came since `before`, per second.
+    #[must_use]
+    pub fn rates(&self, before: &Self, seconds: f64) -> Rates {
+        let rate = |of: fn(&Self) -> u64| (of(self).saturating_sub(of(before)) as f64 / seconds * 10.0).round() / 10.0;
+        Rates {
+            read: rate(|c| c.read),
+            forwarded: rate(|c| c.forwarded),
+            dropped: rate(|c| c.dropped),
+            duplicates: rate(|c| c.duplicates),
+            dead_lettered: rate(|c| c.dead_lettered),
+            outputs: rate(|c| c.outputs),
+        }
+    }
 }
 
 /// Counts per second.
@@ -193,7 +242,7 @@ mod tests {
         let stage = StageReport {
             wanted: 2,
             running: 1,
-            read: 10,
+            counts: Counts { read: 10, parked: 3, ..Counts::default() },
             rates: Rates { read: 2.5, ..Rates::default() },
             trouble: Some(trouble),
             ..Default::default()
@@ -202,11 +251,16 @@ mod tests {
             ProcessReport { at: 5, began: 1, host: "a".into(), pid: 7, stages: [("s".to_owned(), stage)].into() };
         let golden = concat!(
             r#"{"v":1,"at":5,"began":1,"host":"a","pid":7,"stages":{"s":{"wanted":2,"running":1,"paused":false,"read":10,"#,
-            r#""forwarded":0,"dropped":0,"duplicates":0,"dead_lettered":0,"retried":0,"outputs":0,"rates":{"read":2.5,"#,
-            r#""forwarded":0.0,"dropped":0.0,"duplicates":0.0,"dead_lettered":0.0,"outputs":0.0},"in_flight":0,"retrying":0,"trouble":{"at":9,"message":"no broker","gave_up":false}}}}"#
+            r#""forwarded":0,"dropped":0,"duplicates":0,"dead_lettered":0,"retried":0,"outputs":0,"in_flight":0,"#,
+            r#""retrying":0,"parked":3,"held":0,"rates":{"read":2.5,"forwarded":0.0,"dropped":0.0,"duplicates":0.0,"#,
+            r#""dead_lettered":0.0,"outputs":0.0},"trouble":{"at":9,"message":"no broker","gave_up":false}}}}"#
         );
         assert_eq!(text(&encode(&report).unwrap()), golden);
         assert_eq!(decode::<ProcessReport>("process/x", golden.as_bytes()).unwrap(), report);
+        // Programs from before these were counted still report.
+        let before = golden.replace(r#""parked":3,"held":0,"#, "");
+        let read = decode::<ProcessReport>("process/x", before.as_bytes()).unwrap();
+        assert_eq!((read.stages["s"].counts.parked, read.stages["s"].counts.read), (0, 10));
         assert_eq!(decode::<ScaleOrder>("scale/s", br#"{"v":1,"replicas":3,"at":17}"#).unwrap(), scale);
         assert_eq!(decode::<PauseOrder>("pause/s", br#"{"v":1,"at":17,"more":0}"#).unwrap(), pause);
     }

@@ -170,7 +170,7 @@ impl Meter {
             let seconds = age.unwrap_or_default().as_secs_f64();
             for (name, stage) in stages.iter() {
                 if let Some(before) = self.counts.get(name) {
-                    self.rates.insert(name.clone(), rates(before, stage, seconds));
+                    self.rates.insert(name.clone(), stage.counts.rates(&before.counts, seconds));
                 }
             }
             (self.at, self.counts) = (Some(now), stages.clone());
@@ -178,19 +178,6 @@ impl Meter {
         for (name, stage) in stages {
             stage.rates = self.rates.get(name).copied().unwrap_or_default();
         }
-    }
-}
-
-fn rates(before: &StageReport, now: &StageReport, seconds: f64) -> Rates {
-    let rate =
-        |of: fn(&StageReport) -> u64| (of(now).saturating_sub(of(before)) as f64 / seconds * 10.0).round() / 10.0;
-    Rates {
-        read: rate(|s| s.read),
-        forwarded: rate(|s| s.forwarded),
-        dropped: rate(|s| s.dropped),
-        duplicates: rate(|s| s.duplicates),
-        dead_lettered: rate(|s| s.dead_lettered),
-        outputs: rate(|s| s.outputs),
     }
 }
 
@@ -203,10 +190,11 @@ fn host() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::Entry;
+    use crate::control::{Counts, Entry};
 
     fn stages(read: u64, paused: bool) -> Stages {
-        [("s".to_owned(), StageReport { read, outputs: 2 * read, paused, ..StageReport::default() })].into()
+        let counts = Counts { read, outputs: 2 * read, ..Counts::default() };
+        [("s".to_owned(), StageReport { counts, paused, ..StageReport::default() })].into()
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::letters::LetterCounts;
 use super::report::{STALE_MS, reports};
-use super::{Control, Entries, Follower, Orders, ProcessReport, Rates, StageReport, Trouble};
+use super::{Control, Counts, Entries, Follower, Orders, ProcessReport, Rates, StageReport, Trouble};
 use crate::clock::wall_ms;
 
 /// One pipeline.
@@ -48,26 +48,11 @@ pub struct StageStatus {
     pub paused: bool,
     /// Offsets of its input that are not committed; `None` before its first run.
     pub lag: Option<i64>,
-    /// Records that ended, each once; of the processes that run now, as all counts below.
-    pub read: u64,
-    /// Of them, with 0..n outputs.
-    pub forwarded: u64,
-    /// Of them, on purpose.
-    pub dropped: u64,
-    /// Of them, as their id was seen.
-    pub duplicates: u64,
-    /// Of them, in the dead letters.
-    pub dead_lettered: u64,
-    /// Attempts after the first.
-    pub retried: u64,
-    /// What the forwarded became.
-    pub outputs: u64,
+    /// What the processes that run now report of it, summed.
+    #[serde(flatten)]
+    pub counts: Counts,
     /// The counts per second, in the last seconds.
     pub rates: Rates,
-    /// Records that are read and have not ended.
-    pub in_flight: u64,
-    /// Of them, waiting for another attempt.
-    pub retrying: u64,
     /// Open letters in its dead-letter topic.
     pub dead_letters: u64,
     /// Whether there are more than were counted.
@@ -173,22 +158,13 @@ fn summarize_stages(pipeline: &str, stages: &[(&str, u32)], entries: &Entries, n
 }
 
 fn stage_status(stage: &str, replicas: u32, orders: &Orders, reports: Vec<(&str, &StageReport)>) -> StageStatus {
-    let sum = |count: fn(&StageReport) -> u64| reports.iter().map(|(_, r)| count(r)).sum::<u64>();
     let troubles = reports.iter().filter_map(|(_, r)| r.trouble.clone());
     StageStatus {
         name: stage.to_owned(),
         paused: orders.paused.contains(stage),
         lag: None,
-        read: sum(|r| r.read),
-        forwarded: sum(|r| r.forwarded),
-        dropped: sum(|r| r.dropped),
-        duplicates: sum(|r| r.duplicates),
-        dead_lettered: sum(|r| r.dead_lettered),
-        retried: sum(|r| r.retried),
-        outputs: sum(|r| r.outputs),
+        counts: reports.iter().fold(Counts::default(), |sum, (_, r)| sum.plus(r.counts)),
         rates: reports.iter().fold(Rates::default(), |sum, (_, r)| sum.plus(r.rates)),
-        in_flight: sum(|r| r.in_flight),
-        retrying: sum(|r| r.retrying),
         dead_letters: 0,
         more_dead_letters: false,
         replicas: ReplicasStatus {
@@ -228,7 +204,8 @@ mod tests {
 
     fn report(at: i64, read: u64, rate: f64) -> Bytes {
         let rates = Rates { read: rate, ..Rates::default() };
-        let stage = StageReport { wanted: 2, running: 2, read, rates, in_flight: 3, ..StageReport::default() };
+        let counts = Counts { read, in_flight: 3, parked: 2, ..Counts::default() };
+        let stage = StageReport { wanted: 2, running: 2, counts, rates, ..StageReport::default() };
         let report = ProcessReport { at, stages: [("clean".to_owned(), stage)].into(), ..ProcessReport::default() };
         encode(&report).unwrap()
     }
@@ -251,7 +228,7 @@ mod tests {
         let ids: Vec<&str> = all.processes.iter().map(|p| p.id.as_str()).collect();
         assert_eq!(ids, ["a", "b"]);
         let (clean, split) = (&all.stages[0], &all.stages[1]);
-        assert_eq!((clean.read, clean.in_flight, clean.rates.read), (30, 6, 3.3));
+        assert_eq!((clean.counts.read, clean.counts.in_flight, clean.counts.parked, clean.rates.read), (30, 6, 4, 3.3));
         assert_eq!((clean.replicas.file, clean.replicas.ordered, clean.replicas.running), (2, Some(3), 4));
         assert!(split.paused && !clean.paused && split.replicas.processes.is_empty());
         assert_eq!(all.problems, [""; 0]);

@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::input::Input;
 use crate::outputs::{OutputWriter, Written};
 use crate::plan::StagePlan;
-use crate::shared::{ReplicaStatus, Stop};
+use crate::shared::{InHand, ReplicaStatus, Stop};
 
 /// What a replica is told by the process.
 #[derive(Clone)]
@@ -206,7 +206,7 @@ impl Replica {
         self.tell_full();
         self.trim_state()?;
         self.trim_retry(false)?;
-        self.cx.status.set_held(self.engine.held());
+        self.cx.status.set_now(self.in_hand());
         self.cx.status.set_idle(idle && self.engine.is_idle() && self.leaving.is_empty());
         Ok(())
     }
@@ -262,6 +262,12 @@ impl Replica {
                 Ok(())
             }
         }
+    }
+
+    fn in_hand(&self) -> InHand {
+        let (in_flight, retrying) = self.engine.held();
+        let parked = self.engine.parked_len() as u64;
+        InHand { in_flight: in_flight as u64, retrying: retrying as u64, parked, held: 0 }
     }
 
     /// The topics it reads, in the order of their numbers; that of its copies is the last.

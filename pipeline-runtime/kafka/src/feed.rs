@@ -80,6 +80,7 @@ impl Feed {
                         continue;
                     }
                     source.next = message.offset() + 1;
+                    source.heard = true;
                     let headers = self.pack_headers(&message);
                     let size = 64
                         + message.key().map_or(0, <[u8]>::len)
@@ -91,6 +92,7 @@ impl Feed {
                     self.run.push((message, headers));
                 }
                 Some(RDKafkaErrorCode::PartitionEOF) => {
+                    source.heard = true;
                     if source.wanted() && message.offset() >= source.next {
                         source.next = message.offset();
                         self.finish_run(current, sources, batches);

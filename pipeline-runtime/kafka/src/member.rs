@@ -26,13 +26,14 @@ use crate::worker::drop_apart;
 
 mod instance;
 mod seeking;
+mod watching;
+
+use self::watching::Quiet;
 
 /// For a commit in the group; what takes longer has an unknown outcome.
 const COMMIT_DEADLINE: Duration = Duration::from_secs(20);
 /// For acknowledgements in at-least-once mode; the same call again goes on waiting.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(20);
-/// Between questions whether brokers that were away are back.
-const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
 /// See [`Member`].
 pub(crate) struct KafkaMember {
@@ -62,6 +63,7 @@ pub(crate) struct KafkaMember {
     away: bool,
     probe_at: Option<Instant>,
     waiting: Waiting,
+    quiet: Quiet,
     /// Why nothing can be committed any more: nobody knows how the last commit ended.
     broken: Option<String>,
     /// Taken when the member ends; dropped apart, queue first.
@@ -114,6 +116,7 @@ impl KafkaMember {
             away: false,
             probe_at: None,
             waiting: Waiting::new(),
+            quiet: Quiet::new(),
             broken: None,
             parts: Some((Feed::new(queue), reading)),
         })
@@ -167,41 +170,6 @@ impl KafkaMember {
             }
         }
         Ok(())
-    }
-
-    /// Tells when brokers go away and come back. Asks them before saying so: connections come and go.
-    fn look_for_brokers(&mut self) {
-        if !self.away && !self.reading().notes.is_unreachable() || self.probe_at.is_some_and(|at| Instant::now() < at) {
-            return;
-        }
-        self.probe_at = Some(Instant::now() + PROBE_PAUSE);
-        let answers = self.reading().client.fetch_metadata(Some(&self.config.lead), PROBE_PAUSE).is_ok();
-        if answers {
-            self.reading().notes.forget_trouble();
-            self.probe_at = None;
-        }
-        if answers == self.away {
-            self.away = !answers;
-            let brokers = &self.shared.config.brokers;
-            let text = match self.reading().notes.trouble() {
-                _ if answers => format!("Kafka at {brokers} is back"),
-                Some((_, trouble)) => format!("Kafka at {brokers} is away: {trouble}; trying again"),
-                None => format!("Kafka at {brokers} does not answer; trying again"),
-            };
-            self.outbox.push(Event::BrokerAway(self.away, text));
-        }
-    }
-
-    /// Says why no partition comes, where others have none either. Nobody else would: librdkafka tries again in silence.
-    fn look_for_partitions(&mut self) {
-        if !self.sources.is_empty() || !self.coming.is_empty() {
-            self.waiting.over();
-        } else if !self.away
-            && self.waiting.is_due()
-            && let Some(why) = joining::why_none(self.reading(), &self.config.group, &self.config.lead)
-        {
-            tracing::warn!(target: "millstream::kafka", "{why}");
-        }
     }
 
     /// Commits as a member of the group, outside a transaction. Rebalances in progress are waited for.
@@ -316,6 +284,7 @@ impl Member for KafkaMember {
             let steered = self.steer()?;
             self.look_for_brokers();
             self.look_for_partitions();
+            self.look_for_stalled(steered && budget.records > 0)?;
             // Alone: serving them may send the reading back, and what was read before must not come after.
             if !self.outbox.is_empty() {
                 return Ok(std::mem::take(&mut self.outbox));

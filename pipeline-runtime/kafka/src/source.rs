@@ -22,6 +22,8 @@ pub(crate) struct Source {
     pub(crate) paused: bool,
     /// Asked back by the group.
     pub(crate) revoking: bool,
+    /// Something of it came since the last look, be it the mark of its end.
+    pub(crate) heard: bool,
 }
 
 impl Source {
@@ -36,12 +38,19 @@ impl Source {
             claimed: false,
             paused: false,
             revoking: false,
+            heard: true,
         }
     }
 
     /// Whether records are taken now.
     pub(crate) fn wanted(&self) -> bool {
         self.reading && !self.paused
+    }
+
+    /// Where it stands, if it is read and nothing of it came since this was asked last.
+    pub(crate) fn was_silent(&mut self) -> Option<(&TopicPartition, i64)> {
+        let heard = std::mem::take(&mut self.heard);
+        (!heard && self.fetching && self.wanted()).then_some((&self.at, self.next))
     }
 
     pub(crate) fn is(&self, topic: &str, partition: i32) -> bool {

@@ -48,6 +48,7 @@ impl KafkaMember {
             let source = &mut self.sources[index];
             source.next = position.offset;
             source.fetching = true;
+            source.heard = true;
             source.reading = !source.revoking;
             self.feed_mut().forget(&at.topic, at.partition);
         }

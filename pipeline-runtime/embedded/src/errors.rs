@@ -6,7 +6,7 @@ use std::path::Path;
 use millstream_log::{Class, LogError};
 
 /// All codes of this crate, so that an error keeps its code over the socket.
-pub(crate) const CODES: [&str; 19] = [
+pub(crate) const CODES: [&str; 20] = [
     "unknown_topic",
     "unknown_partition",
     "log_io",
@@ -18,6 +18,7 @@ pub(crate) const CODES: [&str; 19] = [
     "log_socket",
     "log_owner_away",
     "log_owner_failed",
+    "group_in_use",
     "member_fenced",
     "instance_taken",
     "transaction_lost",
@@ -86,6 +87,11 @@ pub(crate) fn instance_taken(group: &str, instance: &str) -> LogError {
          own (`--instance`)"
     );
     LogError::new(Class::Config, "instance_taken", message)
+}
+
+/// A group cannot go while it has members.
+pub(crate) fn group_in_use(group: &str) -> LogError {
+    LogError::new(Class::Retry, "group_in_use", format!("the group {group} has members"))
 }
 
 /// A transaction that cannot be continued.

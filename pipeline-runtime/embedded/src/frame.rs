@@ -100,6 +100,9 @@ pub(crate) enum Op {
     Next { topic: u32, partition: u32, offset: i64 },
     /// A group's position.
     Position { group: String, topic: u32, partition: u32, offset: i64, metadata: String },
+    /// A group's positions are gone, all of them. A program that does not know this says that the folder is of a later
+    /// version.
+    GroupDeleted { group: String },
 }
 
 /// Where one run of records of one partition is.
@@ -188,6 +191,10 @@ impl Op {
                 out.put_str(group);
                 out.put_str(metadata);
             }
+            Op::GroupDeleted { group } => {
+                out.put_u8(7);
+                out.put_str(group);
+            }
         }
     }
 
@@ -211,6 +218,7 @@ impl Op {
                 group: take.str()?.to_owned(),
                 metadata: take.str()?.to_owned(),
             },
+            7 => Op::GroupDeleted { group: take.str()?.to_owned() },
             _ => return None,
         })
     }

@@ -9,6 +9,7 @@ use millstream_log::{
 
 use crate::core::{Core, Durably};
 use crate::draft::{Draft, DraftRun};
+use crate::errors;
 use crate::fetch::load;
 use crate::frame::Op;
 use crate::index::Entry;
@@ -97,6 +98,16 @@ impl Log for CoreLog {
         })?;
         self.core.free();
         Ok(())
+    }
+
+    fn delete_groups(&self, groups: &[&str]) -> LogResult<()> {
+        self.change(|state| {
+            if let Some(group) = groups.iter().find(|g| state.groups.get(**g).is_some_and(|g| !g.is_empty())) {
+                return Err(errors::group_in_use(group));
+            }
+            let known = groups.iter().filter(|g| state.positions.contains_key(**g));
+            Ok(known.map(|g| Op::GroupDeleted { group: (*g).to_owned() }).collect())
+        })
     }
 
     fn join(&self, config: MemberConfig) -> LogResult<Box<dyn Member>> {

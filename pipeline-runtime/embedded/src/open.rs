@@ -105,6 +105,9 @@ impl Log for EmbeddedLog {
     fn delete_before(&self, offsets: &[(TopicPartition, i64)]) -> LogResult<()> {
         self.log.delete_before(offsets)
     }
+    fn delete_groups(&self, groups: &[&str]) -> LogResult<()> {
+        self.log.delete_groups(groups)
+    }
     fn join(&self, config: MemberConfig) -> LogResult<Box<dyn Member>> {
         self.log.join(config)
     }

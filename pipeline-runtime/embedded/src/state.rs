@@ -161,6 +161,7 @@ impl State {
                 let committed = Committed { offset: *offset, metadata: metadata.clone() };
                 self.positions.entry(group.clone()).or_default().insert((*topic, *partition), committed);
             }
+            Op::GroupDeleted { group } => drop(self.positions.remove(group)),
         }
         Vec::new()
     }

@@ -69,6 +69,26 @@ impl Shared {
         Ok(())
     }
 
+    /// Deletes groups and their positions.
+    pub(crate) fn delete_groups(&self, groups: &[&str]) -> LogResult<()> {
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let results = block_on(self.admin()?.delete_groups(groups, &options()))
+            .map_err(|e| self.failed("cannot delete groups", &e))?;
+        for result in results {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound)) => {}
+                Err((name, RDKafkaErrorCode::NonEmptyGroup)) => {
+                    let message = format!("the group {name} has members");
+                    return Err(LogError::new(Class::Retry, "group_in_use", message));
+                }
+                Err((name, code)) => return Err(log_error(format!("cannot delete group {name}"), code)),
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes the records below offsets. Below what is gone already nothing is asked.
     pub(crate) fn delete_before(&self, offsets: &[(TopicPartition, i64)]) -> LogResult<()> {
         let partitions: Vec<TopicPartition> = offsets.iter().map(|(at, _)| at.clone()).collect();

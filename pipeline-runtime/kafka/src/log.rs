@@ -56,6 +56,10 @@ impl Log for KafkaLog {
         self.shared.delete_before(offsets)
     }
 
+    fn delete_groups(&self, groups: &[&str]) -> LogResult<()> {
+        self.shared.delete_groups(groups)
+    }
+
     fn rights(&self, topics: &[&str], groups: &[&str]) -> LogResult<Option<Rights>> {
         self.shared.rights(topics, groups).map(Some)
     }

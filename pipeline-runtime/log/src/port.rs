@@ -27,6 +27,13 @@ pub trait Log: Send + Sync {
     /// Makes everything below these offsets go away.
     fn delete_before(&self, offsets: &[(TopicPartition, i64)]) -> LogResult<()>;
 
+    /// Forgets groups with all their positions; one that does not exist is no error.
+    ///
+    /// # Errors
+    /// `group_in_use` (to be tried again) while a group has members; one that was killed is a member until its session
+    /// ends. Other groups may be gone by then.
+    fn delete_groups(&self, groups: &[&str]) -> LogResult<()>;
+
     /// What the user of this client may do with these topics and groups. `None` where nobody is refused anything: a log
     /// without users.
     fn rights(&self, _topics: &[&str], _groups: &[&str]) -> LogResult<Option<Rights>> {

@@ -58,6 +58,10 @@ impl Log for BrokenLog {
         self.real.committed(group, partitions)
     }
 
+    fn delete_groups(&self, groups: &[&str]) -> LogResult<()> {
+        self.real.delete_groups(groups)
+    }
+
     fn delete_before(&self, offsets: &[(TopicPartition, i64)]) -> LogResult<()> {
         self.real.delete_before(offsets)
     }

@@ -98,6 +98,10 @@ impl Log for Client {
         self.call(Kind::DeleteBefore, &list(offsets)).map(drop)
     }
 
+    fn delete_groups(&self, groups: &[&str]) -> LogResult<()> {
+        self.call(Kind::DeleteGroups, &names(groups)).map(drop)
+    }
+
     fn join(&self, config: MemberConfig) -> LogResult<Box<dyn Member>> {
         let group = config.group.clone();
         let (connection, answer) = self.become_one(Kind::Join, &body(&config))?;

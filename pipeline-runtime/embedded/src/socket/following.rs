@@ -73,6 +73,9 @@ impl Log for FollowingLog {
     fn delete_before(&self, offsets: &[(TopicPartition, i64)]) -> LogResult<()> {
         self.call(|log| log.delete_before(offsets))
     }
+    fn delete_groups(&self, groups: &[&str]) -> LogResult<()> {
+        self.call(|log| log.delete_groups(groups))
+    }
     fn join(&self, config: MemberConfig) -> LogResult<Box<dyn Member>> {
         self.call(|log| log.join(config.clone()))
     }

@@ -25,6 +25,7 @@ pub(crate) enum Kind {
     Ends = 14,
     Committed = 15,
     DeleteBefore = 16,
+    DeleteGroups = 17,
     // What the connection becomes.
     Join = 20,
     Reader = 21,
@@ -43,7 +44,7 @@ pub(crate) enum Kind {
     Pause = 40,
 }
 
-const KINDS: [Kind; 24] = [
+const KINDS: [Kind; 25] = [
     Kind::Done,
     Kind::Failed,
     Kind::Refused,
@@ -54,6 +55,7 @@ const KINDS: [Kind; 24] = [
     Kind::Ends,
     Kind::Committed,
     Kind::DeleteBefore,
+    Kind::DeleteGroups,
     Kind::Join,
     Kind::Reader,
     Kind::Writer,

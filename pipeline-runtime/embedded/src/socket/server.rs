@@ -224,6 +224,10 @@ impl Session {
                 let (group, partitions) = parse(<(String, Vec<_>)>::take(take))?;
                 log.committed(&group, &partitions)?.put(out);
             }
+            Kind::DeleteGroups => {
+                let names: Vec<String> = parse(Wire::take(take))?;
+                log.delete_groups(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+            }
             Kind::DeleteBefore => log.delete_before(&parse(Vec::take(take))?)?,
             Kind::Join => {
                 let member = log.join(parse(Wire::take(take))?)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Bench;
 use super::kit::{Kit, new_topic, numbered, tp};
 use super::player::{Player, position};
-use crate::{Committed, End, Position, Retention, TopicPartition};
+use crate::{Class, Committed, End, Position, Retention, TopicPartition};
 
 /// How many partitions each owns; panics if two own the same one.
 fn shares(players: &[&mut Player]) -> Vec<usize> {
@@ -127,6 +127,35 @@ pub(super) fn who_leaves_hands_everything_over(bench: &dyn Bench) {
     let mut b = kit.join(&group, &topic, "b");
     kit.play("b has all", &mut [&mut b], |p| shares(p) == [3]);
     assert_eq!(b.owned[&at].committed.as_ref().map(|c| c.offset), Some(4));
+}
+
+pub(super) fn a_deleted_group_has_no_positions(bench: &dyn Bench) {
+    let kit = Kit::new(bench);
+    let topic = kit.topic("forgotten", 2);
+    let (group, other) = (bench.unique("forgotten"), bench.unique("stays"));
+    kit.fill(&topic, 4);
+    let at = tp(&topic, 0);
+    for group in [&group, &other] {
+        let mut player = kit.join(group, &topic, "a");
+        kit.play("it has read", &mut [&mut player], |p| p[0].owned.len() == 2 && p[0].read(&at) == 4);
+        player.commit(&[position(&at, 3)]);
+        let refused = kit.log.delete_groups(&[group]).expect_err("it has a member");
+        assert_eq!((refused.code, refused.class), ("group_in_use", Class::Retry));
+        player.member.leave(bench.patience());
+    }
+    let never = bench.unique("never");
+    kit.until("the member that left is gone", || match kit.log.delete_groups(&[&never, &group]) {
+        Ok(()) => Some(()),
+        Err(e) => {
+            assert_eq!(e.class, Class::Retry, "{e}");
+            None
+        }
+    });
+    assert_eq!(kit.committed(&group, &at), None);
+    assert_eq!(kit.committed(&other, &at).map(|c| c.offset), Some(3), "another group keeps its own");
+    let mut player = kit.join(&group, &topic, "b");
+    kit.play("it begins anew", &mut [&mut player], |p| p[0].owned.len() == 2 && p[0].read(&at) == 4);
+    assert_eq!(player.owned[&at].committed, None);
 }
 
 pub(super) fn side_topics_follow_their_lead(bench: &dyn Bench) {

@@ -121,6 +121,7 @@ properties! { $
     groups::a_member_too_many_stands_by,
     groups::partitions_are_handed_over_with_position_and_metadata,
     groups::who_leaves_hands_everything_over,
+    groups::a_deleted_group_has_no_positions,
     groups::side_topics_follow_their_lead,
     groups::two_groups_read_the_same_topic,
     groups::start_reads_from_the_positions_given,

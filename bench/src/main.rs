@@ -11,6 +11,7 @@ mod copy;
 mod input;
 mod machine;
 mod measure;
+mod replay;
 mod report;
 mod run;
 mod systems;
@@ -51,6 +52,9 @@ pub(crate) struct Options {
     /// Also run the JSON pipeline once over a topic of so many records, for its peak memory.
     #[arg(long, default_value_t = 0)]
     memory: u64,
+    /// Also measure a replay in place of the JSON pipeline, right after its live run and by the same process.
+    #[arg(long)]
+    replay: bool,
     /// A cluster that is running, instead of one started here.
     #[arg(long)]
     brokers: Option<String>,

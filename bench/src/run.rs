@@ -15,7 +15,7 @@ use crate::systems::{self, System, Work};
 use crate::{Options, input};
 
 /// Every topic of a measurement begins so and goes with it.
-const PREFIX: &str = "bench-run-";
+pub(crate) const PREFIX: &str = "bench-run-";
 /// For a process that was told to end.
 const END: Duration = Duration::from_secs(30);
 
@@ -30,7 +30,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     };
     let brokers = options.brokers.as_deref().or(started.as_ref().map(KafkaCluster::bootstrap)).unwrap_or_default();
     let systems: Vec<System> = systems::all().into_iter().filter(|s| wanted(options, s)).collect();
-    let needs_binary = systems.iter().any(|s| s.work != Work::BareCopy) || options.memory > 0;
+    let needs_binary = systems.iter().any(|s| s.work != Work::BareCopy) || options.memory > 0 || options.replay;
     let bench = Bench {
         cluster: Cluster::connect(brokers)?,
         binary: if needs_binary { binary(options)? } else { PathBuf::new() },
@@ -53,6 +53,12 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         // Without dedup the records in hand are all there is; with it every id of the window is kept.
         records => [false, true].into_iter().map(|dedup| bench.memory(records, dedup)).collect::<Result<_, _>>()?,
     };
+    if options.replay {
+        let topic = input::load(&bench.cluster, options.records)?;
+        for round in 0..options.rounds {
+            println!("{}", bench.replay(&topic, options.records, round)?);
+        }
+    }
     report::print(&rows, &memory, options)
 }
 
@@ -62,10 +68,10 @@ fn wanted(options: &Options, system: &System) -> bool {
 }
 
 /// Everything a measurement needs.
-struct Bench {
-    cluster: Cluster,
-    binary: PathBuf,
-    folder: tempfile::TempDir,
+pub(crate) struct Bench {
+    pub(crate) cluster: Cluster,
+    pub(crate) binary: PathBuf,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Bench {
@@ -86,7 +92,13 @@ impl Bench {
     }
 
     /// The process, the group whose positions tell its progress, and its output topic.
-    fn start(&self, system: &System, name: &str, topic: &str, records: u64) -> Result<(Child, String, String), String> {
+    pub(crate) fn start(
+        &self,
+        system: &System,
+        name: &str,
+        topic: &str,
+        records: u64,
+    ) -> Result<(Child, String, String), String> {
         let log = fs::File::create(self.log()).map_err(|e| format!("cannot write a log: {e}"))?;
         let (mut command, group, output) = match system.yaml(name, topic) {
             None => {
@@ -130,7 +142,7 @@ impl Bench {
         self.folder.path().join("last.log")
     }
 
-    fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         let text = fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(10)..].join("\n")
@@ -138,7 +150,7 @@ impl Bench {
 }
 
 /// SIGTERM, then patience, then the end.
-fn end(child: &mut Child) {
+pub(crate) fn end(child: &mut Child) {
     let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).stderr(Stdio::null()).status();
     let deadline = Instant::now() + END;
     while Instant::now() < deadline {

@@ -1,5 +1,6 @@
 //! How pipelines stand, as a table for people.
 
+use millstream_host::replay::in_place::{ReplayState, ReplayStatus};
 use millstream_host::{PipelineStatus, StageStatus};
 
 use crate::terminal::{Paint, grouped, table};
@@ -70,6 +71,7 @@ fn notes(stage: &StageStatus, processes: usize, now: i64) -> Vec<String> {
         notes.push(format!("{} held behind a dead letter", grouped(stage.counts.held)));
     }
     let here = stage.replicas.processes.len();
+    notes.extend(stage.replay.as_ref().and_then(|replay| replay_note(replay, here, now)));
     if processes > 0 && here < processes {
         notes.push(if here == 0 {
             "no process runs it".to_owned()
@@ -83,6 +85,26 @@ fn notes(stage: &StageStatus, processes: usize, now: i64) -> Vec<String> {
         notes.push(format!("{what} {ago} s ago: {}", trouble.message));
     }
     notes
+}
+
+/// A replay that is over is of interest for so long.
+const RECENT_MS: i64 = 3_600_000;
+
+fn replay_note(replay: &ReplayStatus, processes: usize, now: i64) -> Option<String> {
+    let count = |n: i64| grouped(n.max(0).unsigned_abs());
+    let far = format!("{} of {} offsets", count(replay.done), count(replay.total));
+    if replay.ended.is_some_and(|ended| now - ended > RECENT_MS) {
+        return None;
+    }
+    let how = match replay.state {
+        ReplayState::Running if processes == 0 => format!("waits for a process, {far}"),
+        ReplayState::Running if replay.pause_live => format!("{far}, live records wait"),
+        ReplayState::Running => far,
+        ReplayState::Done => "done".to_owned(),
+        ReplayState::Cancelled => format!("cancelled, {far}"),
+        ReplayState::Failed => format!("failed, {far}: {}", replay.reason.as_deref().unwrap_or("?")),
+    };
+    Some(format!("replay {} ({} to {}): {how}", replay.id, replay.from, replay.to))
 }
 
 #[cfg(test)]
@@ -101,6 +123,7 @@ mod tests {
             rates: Rates { read: 1_234.4, forwarded: 1_000.0, ..Rates::default() },
             dead_letters: 3,
             more_dead_letters: false,
+            replay: None,
             replicas: ReplicasStatus {
                 file: 2,
                 ordered,

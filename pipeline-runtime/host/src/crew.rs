@@ -16,6 +16,10 @@ pub struct Crew<'a> {
     pub stage: &'a Stage,
     /// Whether its replicas read nothing. All they look at between two polls.
     pub paused: Arc<AtomicBool>,
+    /// Whether that is because of a replay.
+    pub held_by_replay: AtomicBool,
+    /// Whether these are the replicas of a replay: what they meet ends it, and not the run.
+    pub of_replay: bool,
     /// Whether dead letters were sent back to the stage, so that it has a topic `.retry` now, whatever its filters do.
     pub retry_made: Arc<AtomicBool>,
     wanted: AtomicU32,
@@ -81,11 +85,18 @@ impl<'a> Crew<'a> {
         Self {
             stage,
             paused: Arc::default(),
+            held_by_replay: AtomicBool::new(false),
+            of_replay: false,
             retry_made: Arc::default(),
             wanted: AtomicU32::new(stage.replicas),
             slots: Mutex::default(),
             trouble: Mutex::default(),
         }
+    }
+
+    /// Nobody yet, for a replay of the stage.
+    pub fn of_replay(stage: &'a Stage) -> Self {
+        Self { of_replay: true, ..Self::new(stage) }
     }
 
     /// Sends away who is too many and gives those who are to be started.
@@ -144,6 +155,12 @@ impl<'a> Crew<'a> {
         let slots = self.slots();
         let none_works = slots.iter().all(|s| matches!(s.state, State::Absent | State::GaveUp));
         none_works && slots.iter().any(|s| s.state == State::GaveUp)
+    }
+
+    /// What one met that only a person can mend, if one did.
+    pub fn why_gave_up(&self) -> Option<String> {
+        let gave_up = self.slots().iter().any(|s| s.state == State::GaveUp);
+        gave_up.then(|| lock(&self.trouble).as_ref().map(|t| t.message.clone()).unwrap_or_default())
     }
 
     /// Whether every thread has ended.

@@ -9,6 +9,7 @@ use millstream_log::LogRecord;
 
 use crate::ids;
 use crate::plan::{InputPlan, StagePlan};
+use crate::replay::in_place::{dedup_id, mark_of};
 use crate::retry_topic::{Note, Unreadable};
 use crate::source::fault::{self, FAULT_HEADER};
 
@@ -20,6 +21,8 @@ pub struct Input {
     decoded: Option<Result<Payload, Box<Failure>>>,
     /// The message id.
     pub id: Bytes,
+    /// The replay it came through, here or in a stage before.
+    pub replay: Option<Bytes>,
     /// Which of the stage's inputs it was first read from. Of a copy that cannot be read: the first.
     pub input: u16,
     /// The partition there.
@@ -51,7 +54,8 @@ impl Input {
         let id = ids::of_input(&plan.ids, &record, decoded.as_ref().ok(), || {
             ids::coordinates(&plan.topic, partition, record.offset)
         });
-        Self { record, decoded: Some(decoded), id, input, partition, attempts: 0, first: 0, past: None }
+        let replay = mark_of(&record.headers);
+        Self { record, decoded: Some(decoded), id, replay, input, partition, attempts: 0, first: 0, past: None }
     }
 
     /// A record that was set aside and is read again, with what its copy says. One that cannot be read as a copy ends as
@@ -92,7 +96,8 @@ impl Input {
 
     fn failed(record: LogRecord, failure: Failure, id: Bytes, partition: i32, past: Past) -> Self {
         let decoded = Some(Err(Box::new(failure)));
-        Self { record, decoded, id, input: 0, partition, attempts: 0, first: 0, past: Some(Box::new(past)) }
+        let replay = mark_of(&record.headers);
+        Self { record, decoded, id, replay, input: 0, partition, attempts: 0, first: 0, past: Some(Box::new(past)) }
     }
 
     /// The record for one attempt.
@@ -123,6 +128,11 @@ impl Input {
                 attempt,
             },
         })
+    }
+
+    /// What dedup knows it by.
+    pub fn dedup_id(&self) -> Bytes {
+        dedup_id(&self.id, self.replay.as_ref())
     }
 
     /// Notes why an attempt failed, for the copy that may have to say so.

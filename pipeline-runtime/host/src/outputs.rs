@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use crate::ids::{self, ID_HEADER};
 use crate::plan::{OutputPlan, StagePlan};
+use crate::replay::in_place::REPLAY_HEADER;
 
 /// The records one input became; nearly always one.
 pub type Written = SmallVec<[Outgoing; 1]>;
@@ -26,19 +27,26 @@ const HEADER_ARENA: usize = 64 * 1024;
 
 impl OutputWriter {
     /// Turns what a chain gave into records of the stage's output topics. `input_codec` is how the payload's original
-    /// bytes are encoded.
+    /// bytes are encoded. `replay` is what the input says of replays.
     pub fn write(
         &mut self,
         plan: &StagePlan,
         input_codec: &Codec,
         input_id: &[u8],
+        replay: Option<&Bytes>,
         ended: SmallVec<[(u16, Record); 1]>,
     ) -> Result<Written, Box<Failure>> {
         let root = ids::root(input_id);
         ended
             .into_iter()
             .enumerate()
-            .map(|(index, (output, record))| {
+            .map(|(index, (output, mut record))| {
+                // A filter that took it away would have every stage behind it drop the record as a repeat.
+                if let Some(mark) = replay
+                    && record.headers.get(REPLAY_HEADER) != Some(Some(mark))
+                {
+                    record.headers = record.headers.with(REPLAY_HEADER, Some(mark));
+                }
                 let output = &plan.outputs[usize::from(output)];
                 self.id.clear();
                 output.ids.write(root, input_id, index as u32, &mut self.id);

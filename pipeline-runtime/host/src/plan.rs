@@ -10,10 +10,12 @@ use millstream_log::Delivery;
 use millstream_spec::model::{self, KeyRule, Pipeline, SourceKind, Stage, Start};
 
 use crate::ids::{InputIds, OutputIds, hash128};
+use crate::replay::in_place::Replay;
 use crate::retry_topic::Note;
 use crate::topics::Partitions;
 
 /// One stage, ready to run.
+#[derive(Clone)]
 pub struct StagePlan {
     /// The pipeline's name.
     pub pipeline: String,
@@ -44,11 +46,14 @@ pub struct StagePlan {
     pub timeout: Duration,
     /// No attempt later than this after the first.
     pub until_ms: Option<i64>,
+    /// The replay whose replicas these are; `None` for those that read live.
+    pub replay: Option<Arc<Replay>>,
     /// What the engine is told; `max_metadata` is set by each member's log.
     pub engine: EngineConfig,
 }
 
 /// One input of a stage.
+#[derive(Clone)]
 pub struct InputPlan {
     /// The topic.
     pub topic: Arc<str>,
@@ -65,6 +70,7 @@ pub struct InputPlan {
 }
 
 /// One output of a stage.
+#[derive(Clone)]
 pub struct OutputPlan {
     /// The topic.
     pub topic: Arc<str>,
@@ -79,6 +85,7 @@ pub struct OutputPlan {
 }
 
 /// One filter of a stage.
+#[derive(Clone)]
 pub struct FilterPlan {
     /// Its name.
     pub name: String,
@@ -123,12 +130,24 @@ impl StagePlan {
             },
             timeout: stage.timeout,
             until_ms: stage.retry.until.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
+            replay: None,
             engine: engine_config(pipeline, stage, !calls),
         }
     }
 }
 
 impl StagePlan {
+    /// The same stage for the replicas of a replay: a group and a dedup state of their own, and nothing is set aside.
+    pub fn of_replay(&self, replay: &Replay) -> Self {
+        Self {
+            group: replay.group(&self.group),
+            state: self.state.as_ref().map(|_| Arc::from(replay.state_topic(&self.group))),
+            replay: Some(Arc::new(replay.clone())),
+            engine: EngineConfig { park: None, ..self.engine.clone() },
+            ..self.clone()
+        }
+    }
+
     /// Which input a copy was first read from. The name of the topic decides: inputs may have changed places since.
     pub fn input_of_copy(&self, note: &Note) -> Option<u16> {
         let is = |input: &&InputPlan| *input.topic == note.topic;

@@ -8,12 +8,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millstream_log::{End, Log, LogResult, TopicPartition};
+use millstream_log::{Committed, End, Log, LogResult, TopicPartition};
 use millstream_spec::model::Pipeline;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::wall_ms;
 use crate::control::{Control, VERSION};
+use crate::replay::in_place::{self, Replay};
 use crate::shared::Stop;
 use crate::topics::Partitions;
 
@@ -75,10 +76,18 @@ pub fn keep(log: &dyn Log, pipeline: &str, kept: &[Kept], stop: &Stop) -> LogRes
     loop {
         // At once, because a run may be shorter than the first wait, every night anew.
         let mut changed = Vec::new();
+        // What a newer version ordered cannot be read: then nothing goes, and `status` says why.
+        let Ok(replays) = in_place::all(&control.entries()?) else {
+            if stop.wait(every) {
+                return Ok(());
+            }
+            continue;
+        };
+        let readers = in_place::readers(pipeline, &replays);
         for topic in &ours {
             let notes = notes.entry(topic.topic.clone()).or_default();
             let before = notes.clone();
-            sweep(log, topic, notes, wall_ms())?;
+            sweep(log, topic, &readers, notes, wall_ms())?;
             if *notes != before {
                 changed.push(topic.topic.as_str());
             }
@@ -125,16 +134,23 @@ impl Default for Notes {
     }
 }
 
-fn sweep(log: &dyn Log, topic: &Kept, notes: &mut Notes, now: i64) -> LogResult<()> {
+/// `replaying` are the groups of replays that run, each with where it began.
+fn sweep(log: &dyn Log, topic: &Kept, replaying: &[(String, &Replay)], notes: &mut Notes, now: i64) -> LogResult<()> {
     let partitions: Vec<TopicPartition> =
         (0..topic.partitions).map(|p| TopicPartition::new(topic.topic.as_str(), p)).collect();
     let ends = log.ends(&partitions, End::High)?;
     let lows = log.ends(&partitions, End::Low)?;
-    let readers: Vec<Vec<Option<i64>>> = topic
+    let mut readers: Vec<Vec<Option<i64>>> = topic
         .readers
         .iter()
         .map(|group| Ok(log.committed(group, &partitions)?.into_iter().map(|c| c.map(|c| c.offset)).collect()))
         .collect::<LogResult<_>>()?;
+    for (group, replay) in replaying {
+        let Some(input) = replay.inputs.iter().find(|i| i.topic == topic.topic) else { continue };
+        let committed = log.committed(group, &partitions)?;
+        let of = |(p, committed): (usize, Option<Committed>)| input.still_to_read(p, committed.map(|c| c.offset));
+        readers.push(committed.into_iter().enumerate().map(of).map(Some).collect());
+    }
     notes.partitions.resize(partitions.len(), Vec::new());
     let mut deletions = Vec::new();
     for (p, partition) in partitions.into_iter().enumerate() {

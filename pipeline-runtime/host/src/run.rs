@@ -123,7 +123,7 @@ fn summary(running: &[Running<'_>], began: Instant) -> Summary {
     let pipelines = running
         .iter()
         .map(|one| {
-            let mut balanced = true;
+            let mut balanced = one.balanced();
             let stages = one.crews.iter().map(|crew| {
                 let totals = crew.totals();
                 balanced &= totals.balanced();

@@ -3,6 +3,7 @@
 //! Start reading at [`Running::run`]. The thread that starts it all then listens to the control topic, keeps as many
 //! replicas as are wanted, and reports how they stand.
 
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,10 +15,11 @@ use millstream_spec::model::{Pipeline, SourceKind};
 
 use crate::aside;
 use crate::changes;
-use crate::control::{Listener, Orders, Reporter};
+use crate::control::{Listener, Orders, Reporter, StageReport};
 use crate::crew::{Crew, Recruit};
 use crate::idle;
 use crate::plan::StagePlan;
+use crate::replay::in_place::{Replays, Round};
 use crate::replica::{Left, Replica, ReplicaContext};
 use crate::retention;
 use crate::run::RunOptions;
@@ -45,6 +47,8 @@ pub struct Running<'a> {
     pub pipeline: &'a Pipeline,
     /// One per stage that runs here.
     pub crews: Vec<Crew<'a>>,
+    /// Replays of these stages.
+    replays: Replays<'a>,
     /// Set when its topics are there and its threads are started.
     topics: Mutex<Option<Partitions>>,
     /// It never began, and never will.
@@ -66,6 +70,7 @@ impl<'a> Running<'a> {
         Self {
             pipeline,
             crews: pipeline.stages.iter().filter(|s| here(&s.name)).map(Crew::new).collect(),
+            replays: Replays::default(),
             topics: Mutex::new(None),
             ended: AtomicBool::new(false),
             asked: AtomicBool::new(false),
@@ -102,7 +107,9 @@ impl<'a> Running<'a> {
             self.crews.iter().map(|crew| Arc::new(StagePlan::new(self.pipeline, crew.stage, &topics))).collect();
         let reconcile = |orders: &Orders| {
             for (crew, plan) in self.crews.iter().zip(&plans) {
-                let paused = orders.paused.contains(&crew.stage.name);
+                let held = orders.held_by_replay(&crew.stage.name);
+                crew.held_by_replay.store(held, Ordering::Release);
+                let paused = held || orders.paused.contains(&crew.stage.name);
                 if crew.paused.swap(paused, Ordering::AcqRel) != paused {
                     let what = if paused { "paused by order" } else { "goes on by order" };
                     tracing::info!(stage = %crew.stage.group, "{what}");
@@ -116,6 +123,12 @@ impl<'a> Running<'a> {
                     self.start_replica(scope, process, options, crew, plan, recruit);
                 }
             }
+            let stages: Vec<_> = self.crews.iter().zip(&plans).collect();
+            let round =
+                Round { log: &process.log, pipeline: self.pipeline, stages: &stages, orders, stop: &options.stop };
+            self.replays.reconcile(&round, &|crew, plan, recruit| {
+                self.start_replica(scope, process, options, crew, plan, recruit);
+            });
         };
         reconcile(&orders);
         self.start_source(scope, process, options, &topics);
@@ -129,11 +142,11 @@ impl<'a> Running<'a> {
                 Err(e) => self.crews.iter().for_each(|crew| crew.note(format!("an order is not obeyed: {e}"), false)),
             }
             reconcile(&orders);
-            reporter.report(self.crews.iter().map(|crew| (crew.stage.name.clone(), crew.report())).collect());
+            reporter.report(self.crews.iter().map(|crew| (crew.stage.name.clone(), self.report(crew))).collect());
         }
         // The replicas have this long to drain; then nobody waits for a last word.
         let deadline = Instant::now() + options.stop.drain_timeout();
-        while !self.crews.iter().all(Crew::gone) && !options.stop.aborted() && Instant::now() < deadline {
+        while !self.gone() && !options.stop.aborted() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
         if !options.stop.aborted() && Instant::now() < deadline {
@@ -146,7 +159,7 @@ impl<'a> Running<'a> {
         scope: &'s Scope<'s, '_>,
         process: &Process,
         options: &'s RunOptions,
-        crew: &'s Crew<'a>,
+        crew: impl Deref<Target = Crew<'a>> + Send + 's,
         plan: &Arc<StagePlan>,
         recruit: Recruit,
     ) {
@@ -159,13 +172,14 @@ impl<'a> Running<'a> {
             paused: Arc::clone(&crew.paused),
             retry_made: Arc::clone(&crew.retry_made),
             status: Arc::clone(&status),
-            instance: options.instance.as_ref().map(|name| format!("{name}.{number}")),
+            // A replay's group shall be empty when it is over.
+            instance: options.instance.as_ref().filter(|_| !crew.of_replay).map(|name| format!("{name}.{number}")),
             name: format!("{}.{number}", process.id),
             accept_gap: options.accept_gap,
         };
         scope.spawn(move || {
             let what = format!("stage `{}`", crew.stage.name);
-            let ended = self.supervise(&what, &stop, Some(crew), || {
+            let ended = self.supervise(&what, &stop, Some(&*crew), || {
                 // Also after a panic: what the member had committed stays counted.
                 let _close = Closing(&status);
                 // An order of its own for each member, so that what one leaves behind goes with it.
@@ -311,7 +325,11 @@ impl<'a> Running<'a> {
                 Ok(Ok(())) => return Ended::Left,
                 Ok(Err(e)) if is_final(&e) => {
                     note(e.to_string(), true);
-                    self.fail(&format!("{what}: "), &e);
+                    if crew.is_some_and(|crew| crew.of_replay) {
+                        tracing::error!(pipeline = %self.pipeline.name, what, error = %e, "a replay fails");
+                    } else {
+                        self.fail(&format!("{what}: "), &e);
+                    }
                     return Ended::GaveUp;
                 }
                 Ok(Err(e)) => {
@@ -358,7 +376,22 @@ impl<'a> Running<'a> {
 
     /// Whether all its replicas here wait for records. Asking the log is worth it only then.
     pub fn quiet(&self) -> bool {
-        self.crews.iter().all(Crew::quiet)
+        self.crews.iter().all(Crew::quiet) && !self.replays.busy()
+    }
+
+    /// Whether all replicas have ended.
+    fn gone(&self) -> bool {
+        self.crews.iter().all(Crew::gone) && self.replays.gone()
+    }
+
+    /// Whether what was read and what ended adds up in replays too.
+    pub fn balanced(&self) -> bool {
+        self.replays.balanced()
+    }
+
+    fn report(&self, crew: &Crew<'_>) -> StageReport {
+        let report = crew.report();
+        StageReport { trouble: report.trouble.or_else(|| self.replays.trouble(&crew.stage.name)), ..report }
     }
 
     /// Whether nothing more can happen in this process.
@@ -371,7 +404,7 @@ impl<'a> Running<'a> {
     pub fn held_by_order(&self) -> Option<String> {
         self.crews.iter().find_map(|crew| {
             let (pipeline, stage) = (&self.pipeline.name, &crew.stage.name);
-            if crew.paused.load(Ordering::Acquire) {
+            if crew.paused.load(Ordering::Acquire) && !crew.held_by_replay.load(Ordering::Acquire) {
                 Some(format!("stage `{stage}` is paused; `millstream resume {pipeline}.{stage}` lets it go on"))
             } else if crew.wanted() == 0 {
                 Some(format!("stage `{stage}` is scaled to 0; `millstream scale {pipeline}.{stage} --reset` undoes it"))

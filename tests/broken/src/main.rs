@@ -45,6 +45,8 @@ pub(crate) enum Break {
     CopiesFirst,
     /// Copies of records that are set aside are written outside the transaction that ends the records, before it.
     ParkedFirst,
+    /// Stages behind a replayed one take what it gives for live records: they know them by their ids alone.
+    ReplayForgotten,
 }
 
 const BREAKS: &[(&str, Break)] = &[
@@ -55,6 +57,7 @@ const BREAKS: &[(&str, Break)] = &[
     ("no_fencing", Break::NoFencing),
     ("copies_first", Break::CopiesFirst),
     ("parked_first", Break::ParkedFirst),
+    ("replay_forgotten", Break::ReplayForgotten),
 ];
 
 const FAULTS: &[(&str, Fault)] = &[

@@ -42,7 +42,7 @@ impl BrokenMember {
         let spring = |moment| trap.is_some_and(|t| t.spring(moment));
         let mut kept = std::mem::take(&mut self.kept);
         match self.breaks {
-            Break::Nothing | Break::MarksFirst | Break::CopiesFirst | Break::ParkedFirst => {
+            Break::Nothing | Break::MarksFirst | Break::CopiesFirst | Break::ParkedFirst | Break::ReplayForgotten => {
                 let frozen = spring(Moment::InCommit);
                 (frozen, self.real.commit(positions))
             }
@@ -72,7 +72,7 @@ impl Member for BrokenMember {
     fn send(&mut self, records: &mut Vec<Outgoing>) -> Result<(), Sent> {
         self.trap.watch(records, &mut self.watched);
         match self.breaks {
-            Break::Nothing => self.real.send(records),
+            Break::Nothing | Break::ReplayForgotten => self.real.send(records),
             Break::PositionsFirst | Break::NoFencing => {
                 self.kept.append(records);
                 Ok(())
@@ -122,7 +122,13 @@ impl Member for BrokenMember {
     }
 
     fn poll(&mut self, budget: Budget, timeout: Duration, batches: &mut Vec<Batch>) -> LogResult<Vec<Event>> {
-        self.real.poll(budget, timeout, batches)
+        let events = self.real.poll(budget, timeout, batches)?;
+        if self.breaks == Break::ReplayForgotten {
+            for record in batches.iter_mut().flat_map(|b| &mut b.records) {
+                record.headers = record.headers.without("millstream.replay");
+            }
+        }
+        Ok(events)
     }
 
     fn start(&mut self, positions: &[Position]) -> LogResult<()> {

@@ -1,5 +1,6 @@
 //! `millstream replay PIPELINE[.STAGE] --from T --to T`: records that were read once are read again.
 
+mod in_place;
 mod times;
 
 use clap::Args;
@@ -22,14 +23,34 @@ pub struct ReplayArgs {
     #[arg(value_name = "PIPELINE[.STAGE]")]
     target: String,
     /// Where the range begins
-    #[arg(long, value_name = "T", value_delimiter = ',', allow_hyphen_values = true, required = true)]
+    #[arg(
+        long,
+        value_name = "T",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        required_unless_present = "cancel"
+    )]
     from: Vec<String>,
     /// Where it ends; a record of this time or at this offset is not in it
-    #[arg(long, value_name = "T", value_delimiter = ',', allow_hyphen_values = true, required = true)]
+    #[arg(
+        long,
+        value_name = "T",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        required_unless_present = "cancel"
+    )]
     to: Vec<String>,
     /// Into the live pipeline: the stage reads these records once more, and outputs flow on
-    #[arg(long, conflicts_with = "beside", required_unless_present = "beside")]
+    #[arg(long, conflicts_with = "beside", required_unless_present_any = ["beside", "cancel"])]
     in_place: bool,
+    #[command(flatten)]
+    live: in_place::InPlaceArgs,
+    /// End the replay in place that runs; what has passed stays
+    #[arg(long, conflicts_with_all = ["from", "to", "in_place", "beside"])]
+    cancel: bool,
+    /// Filters may call out once more
+    #[arg(long)]
+    allow_effects: bool,
     /// Beside the live pipeline: into topics and groups of its own, named `<pipeline>--<NAME>.…`
     #[arg(long, value_name = "NAME")]
     beside: Option<String>,
@@ -43,17 +64,39 @@ pub struct ReplayArgs {
 
 /// Runs the command.
 pub fn run(args: ReplayArgs, cx: &Context) -> Outcome {
+    if args.cancel {
+        return in_place::cancel(&args.target, args.output, cx);
+    }
     let target = Target::load(&args.target, &cx.registry, cx.paint_errors())?;
+    if args.in_place {
+        return args.in_place(target, cx);
+    }
     let log = cx.open_log_to_read()?;
     let range = args.range(&*log, &target)?;
     tracing::info!(offsets = range.offsets(), output = ?args.output, "the range");
     Err(match &args.beside {
         Some(_) => Failure::later("`replay --beside`"),
-        None => Failure::later("`replay --in-place`"),
+        None => Failure::wrong("`replay` wants `--in-place` or `--beside NAME`"),
     })
 }
 
 impl ReplayArgs {
+    fn in_place(&self, mut target: Target, cx: &Context) -> Outcome {
+        // A replay of the whole pipeline is one of its first stage: what it writes flows on.
+        target.stage.get_or_insert(0);
+        in_place::effects(&target, self.allow_effects)?;
+        let log = cx.open_log_to_read()?;
+        let range = self.range(&*log, &target)?;
+        let order = in_place::Order {
+            target: &target,
+            range: &range,
+            from: self.from.join(","),
+            to: self.to.join(","),
+            output: self.output,
+        };
+        in_place::run(&self.live, &order, &*log, cx)
+    }
+
     /// The range of what the stage reads, or else of what the pipeline's source feeds.
     fn range(&self, log: &dyn Log, target: &Target) -> Result<Range, Failure> {
         let now = units::now();

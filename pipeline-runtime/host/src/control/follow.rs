@@ -60,7 +60,9 @@ fn take(entries: &mut Entries, record: &LogRecord) {
     // Keys of ours are text; what else somebody wrote there is not for us.
     let Some(key) = record.key.as_deref().and_then(|k| std::str::from_utf8(k).ok()) else { return };
     match &record.value {
-        Some(value) => entries.insert(key.to_owned(), Entry { value: value.clone(), at: record.timestamp }),
+        Some(value) => {
+            entries.insert(key.to_owned(), Entry { value: value.clone(), at: record.timestamp, offset: record.offset })
+        }
         None => entries.remove(key),
     };
 }

@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(known.open(None), 5);
         let mut ranges = Done::default();
         ranges.add(2, 4);
-        let entry = |value: Bytes| Entry { value, at: 0 };
+        let entry = |value: Bytes| Entry { value, at: 0, offset: 0 };
         let mut entries: Entries = [("letters/clean/1".to_owned(), entry(ranges.encode().into()))].into();
         assert_eq!(known.open(done(&entries, "clean", 1).as_ref()), 3);
         assert_eq!(known.open(done(&entries, "clean", 0).as_ref()), 5);

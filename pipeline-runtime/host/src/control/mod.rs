@@ -51,6 +51,8 @@ pub struct Entry {
     pub value: Bytes,
     /// When it was written, ms since 1970, by the clock of the writer.
     pub at: i64,
+    /// Where it stands: later entries have higher ones.
+    pub offset: i64,
 }
 
 /// An entry to be written; `None` takes it back.

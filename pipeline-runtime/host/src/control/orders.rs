@@ -6,6 +6,7 @@ use millstream_log::LogResult;
 
 use super::records::{PauseOrder, RetryMade, ScaleOrder, decode, encode};
 use super::{Change, Entries};
+use crate::replay::in_place::{self, Replay};
 
 /// Keys of paused stages begin with it.
 const PAUSE: &str = "pause/";
@@ -24,12 +25,14 @@ pub struct Orders {
     pub scale: BTreeMap<String, u32>,
     /// Stages that got a topic `.retry` after they were started, because a dead letter was sent back to them.
     pub retry: BTreeSet<String>,
+    /// Every replay in place that is known, in the order in which they were ordered.
+    pub replays: Vec<Replay>,
 }
 
 impl Orders {
     /// From the entries of a control topic. An order of a newer version is an error: not to obey it would be a guess.
     pub fn read(entries: &Entries) -> LogResult<Self> {
-        let mut orders = Self::default();
+        let mut orders = Self { replays: in_place::all(entries)?, ..Self::default() };
         for (key, entry) in entries {
             if let Some(stage) = key.strip_prefix(PAUSE) {
                 decode::<PauseOrder>(key, &entry.value)?;
@@ -70,6 +73,11 @@ impl Orders {
         Ok((format!("{RETRY}{stage}"), Some(encode(&RetryMade { at: now })?)))
     }
 
+    /// Whether a stage reads nothing live until a replay of it is over.
+    pub fn held_by_replay(&self, stage: &str) -> bool {
+        in_place::running(&self.replays, stage).is_some_and(|replay| replay.pause_live)
+    }
+
     /// Replicas a stage shall have in each process.
     pub fn wanted(&self, stage: &str, replicas: u32) -> u32 {
         self.scale.get(stage).copied().unwrap_or(replicas)
@@ -83,7 +91,7 @@ mod tests {
     use bytes::Bytes;
 
     fn entries(all: Vec<Change>) -> Entries {
-        all.into_iter().filter_map(|(key, value)| Some((key, Entry { value: value?, at: 0 }))).collect()
+        all.into_iter().filter_map(|(key, value)| Some((key, Entry { value: value?, at: 0, offset: 0 }))).collect()
     }
 
     #[test]

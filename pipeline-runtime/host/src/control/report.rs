@@ -224,9 +224,13 @@ mod tests {
 
     #[test]
     fn the_dead_are_forgotten_after_an_hour() {
-        let entry = |at: i64| Entry { value: encode(&ProcessReport { at, ..ProcessReport::default() }).unwrap(), at };
+        let entry = |at: i64| Entry {
+            value: encode(&ProcessReport { at, ..ProcessReport::default() }).unwrap(),
+            at,
+            offset: 0,
+        };
         let mut entries: Entries = [("process/old".to_owned(), entry(0)), ("process/new".to_owned(), entry(5))].into();
-        entries.insert("process/newer".into(), Entry { value: Bytes::from_static(b"{\"v\":2}"), at: 0 });
+        entries.insert("process/newer".into(), Entry { value: Bytes::from_static(b"{\"v\":2}"), at: 0, offset: 0 });
         assert_eq!(forgotten(&entries, FORGOTTEN_MS + 1), [("process/old".to_owned(), None)]);
         assert_eq!(reports(&entries).len(), 3);
     }

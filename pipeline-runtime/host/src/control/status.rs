@@ -10,6 +10,7 @@ use super::letters::LetterCounts;
 use super::report::{STALE_MS, reports};
 use super::{Control, Counts, Entries, Follower, Orders, ProcessReport, Rates, StageReport, Trouble};
 use crate::clock::wall_ms;
+use crate::replay::in_place::{self, ReplayStatus};
 
 /// One pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -57,6 +58,8 @@ pub struct StageStatus {
     pub dead_letters: u64,
     /// Whether there are more than were counted.
     pub more_dead_letters: bool,
+    /// The last replay of it.
+    pub replay: Option<ReplayStatus>,
     /// How many replicas there shall be and are.
     pub replicas: ReplicasStatus,
     /// What went wrong last.
@@ -103,6 +106,11 @@ impl<'a> Watcher<'a> {
             letters.push(self.letters.count(self.log, &stage.dlq, &stage.name, &entries)?);
         }
         let mut status = summarize(self.pipeline, &entries, wall_ms());
+        // What cannot be read is among the problems already.
+        let replays = in_place::all(&entries).unwrap_or_default();
+        for (known, stage) in status.stages.iter_mut().zip(&self.pipeline.stages) {
+            known.replay = ReplayStatus::last(self.log, &stage.group, &stage.name, &replays)?;
+        }
         for ((stage, lag), (count, more)) in status.stages.iter_mut().zip(lags).zip(letters) {
             (stage.lag, stage.dead_letters, stage.more_dead_letters) = (lag, count, more);
         }
@@ -167,6 +175,7 @@ fn stage_status(stage: &str, replicas: u32, orders: &Orders, reports: Vec<(&str,
         rates: reports.iter().fold(Rates::default(), |sum, (_, r)| sum.plus(r.rates)),
         dead_letters: 0,
         more_dead_letters: false,
+        replay: None,
         replicas: ReplicasStatus {
             file: replicas,
             ordered: orders.scale.get(stage).copied(),
@@ -211,7 +220,7 @@ mod tests {
     }
 
     fn status(changes: Vec<Change>) -> PipelineStatus {
-        let entry = |(key, value): Change| Some((key, Entry { value: value?, at: 0 }));
+        let entry = |(key, value): Change| Some((key, Entry { value: value?, at: 0, offset: 0 }));
         let entries: Entries = changes.into_iter().filter_map(entry).collect();
         summarize_stages("orders", &[("clean", 2), ("split", 1)], &entries, 100_000)
     }

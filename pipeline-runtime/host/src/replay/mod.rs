@@ -2,6 +2,7 @@
 //!
 //! Start reading at `range.rs`: what a person calls a range, as offsets of partitions.
 
+pub mod in_place;
 mod range;
 
 pub use range::{Bound, Range, Slice, resolve};

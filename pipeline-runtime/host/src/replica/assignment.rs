@@ -22,6 +22,7 @@ impl Replica {
         for assignment in assignments {
             slots.entry(assignment.partition.partition as u32).or_default().push(assignment);
         }
+        self.replay_goes_on()?;
         let mut positions = Vec::new();
         for (slot, assignments) in slots {
             self.is_known(slot)?;
@@ -37,6 +38,7 @@ impl Replica {
             let epoch = assignments[0].epoch;
             for (input, (start, assignment)) in starts.iter().zip(&assignments).enumerate() {
                 self.epochs.insert((slot, input as u16), assignment.epoch);
+                self.note_reached(slot, input as u16, start.offset);
                 let position = Position {
                     partition: assignment.partition.clone(),
                     offset: start.offset,
@@ -81,6 +83,10 @@ impl Replica {
                 "assignment_incomplete",
                 format!("slot {slot} was assigned as {order:?}, which is not the list of the stage's inputs"),
             ));
+        }
+        if let Some(replay) = &self.cx.plan.replay {
+            let all = assignments.iter().enumerate();
+            return all.map(|(input, a)| self.start_of_replay(replay, input, a)).collect();
         }
         // Copies are read from the first one that is there.
         let rules = self.cx.plan.inputs.iter().map(|i| i.start).chain([model::Start::Earliest]);
@@ -184,6 +190,7 @@ impl Replica {
         for slot in slots {
             self.trim.slots.remove(slot);
             self.parking.forget(*slot);
+            self.at_end.retain(|(known, _)| known != slot);
             let topics: Vec<std::sync::Arc<str>> = self.topics().cloned().collect();
             for (input, topic) in topics.into_iter().enumerate() {
                 if self.epochs.remove(&(*slot, input as u16)).is_some() {

@@ -127,6 +127,10 @@ impl Replica {
         self.member.abort()?;
         let (positions, cancelled) = self.engine.aborted(self.clock.now());
         self.cancel(&cancelled);
+        self.at_end.clear();
+        for at in &positions {
+            self.note_reached(at.slot, at.input, at.offset);
+        }
         let positions = self.positions(positions);
         if positions.is_empty() { Ok(()) } else { self.member.start(&positions) }
     }

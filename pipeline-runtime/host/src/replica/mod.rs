@@ -7,6 +7,7 @@ mod aborts;
 mod assignment;
 mod commit;
 mod parking;
+mod replaying;
 mod trim;
 mod work;
 
@@ -74,6 +75,7 @@ pub(crate) struct Replica {
     aborts: aborts::Aborts,
     trim: trim::Trim,
     parking: parking::Parking,
+    at_end: replaying::AtEnd,
     /// Records whose outputs the log refused: how often, and why.
     refused: HashMap<Place, (u32, String)>,
 }
@@ -122,7 +124,8 @@ impl Replica {
     pub(crate) fn join(cx: ReplicaContext) -> LogResult<Self> {
         let plan = Arc::clone(&cx.plan);
         // A stage that never sets a key aside has the topic only once a dead letter was sent back to it.
-        let retries = plan.calls || cx.log.describe(&[&plan.retry])?[0].is_some();
+        // Neither has a replay: what fails there waits in its lane, as only the range can pile up behind it.
+        let retries = plan.replay.is_none() && (plan.calls || cx.log.describe(&[&plan.retry])?[0].is_some());
         let inputs = plan.inputs.len() as u16;
         let side = plan.inputs[1..].iter().map(|i| &i.topic).chain(retries.then_some(&plan.retry));
         let member = cx.log.join(MemberConfig {
@@ -160,6 +163,7 @@ impl Replica {
             aborts: aborts::Aborts::default(),
             trim: trim::Trim::new(plan.engine.dedup.map_or(0, |d| d.window_ms)),
             parking: parking::Parking::new(retries.then_some(inputs)),
+            at_end: replaying::AtEnd::new(),
             refused: HashMap::new(),
             cx,
         })

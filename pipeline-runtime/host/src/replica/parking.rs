@@ -78,7 +78,11 @@ impl Replica {
     /// Whether dead letters were sent back to the stage since this member joined: it must join again, to read them.
     pub(super) fn must_join_again(&mut self) -> LogResult<bool> {
         let looked = self.parking.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY);
-        if self.parking.input.is_some() || looked || !self.cx.retry_made.load(Ordering::Acquire) {
+        if self.parking.input.is_some()
+            || self.cx.plan.replay.is_some()
+            || looked
+            || !self.cx.retry_made.load(Ordering::Acquire)
+        {
             return Ok(false);
         }
         let there = self.cx.log.describe(&[&self.cx.plan.retry])?[0].is_some();
@@ -138,7 +142,7 @@ impl Replica {
             let (offset, size) = (record.offset, record.size());
             let (read, note) = Input::of_copy(&self.cx.plan, &batch.partition.topic, slot as i32, record)
                 .map_err(|newer| unreadable(&batch.partition, offset, &newer))?;
-            let (key, id) = (read.record.key.clone(), read.id.clone());
+            let (key, id) = (read.record.key.clone(), read.dedup_id());
             let copy = copy(&read, note.as_ref(), key.as_deref(), &id, size, offset, now);
             self.engine.admit_copy(slot, epoch, offset, copy, read);
         }
@@ -157,7 +161,7 @@ impl Replica {
             let (read, note) = Input::of_copy(plan, &place.topic, slot as i32, record)
                 .map_err(|newer| unreadable(&place, offset, &newer))?;
             let key = read.record.key.as_deref();
-            engine.restore_copy(slot, offset, &copy(&read, note.as_ref(), key, &read.id, size, offset, now));
+            engine.restore_copy(slot, offset, &copy(&read, note.as_ref(), key, &read.dedup_id(), size, offset, now));
             Ok(())
         })
     }
@@ -183,7 +187,7 @@ impl Replica {
     pub(super) fn pause_full(&mut self) -> LogResult<()> {
         let retry = self.parking.input;
         let full = self.engine.full_slots().filter(|(_, input)| Some(*input) != retry);
-        let full: BTreeSet<(u32, u16)> = full.collect();
+        let full: BTreeSet<(u32, u16)> = full.chain(self.at_end.iter().copied()).collect();
         if full == self.parking.paused {
             return Ok(());
         }

@@ -18,13 +18,14 @@ const RECORDS_PER_LOOK: u32 = 64;
 
 impl Replica {
     /// Decodes a batch and hands it to the engine.
-    pub(super) fn admit(&mut self, batch: Batch) -> LogResult<()> {
+    pub(super) fn admit(&mut self, mut batch: Batch) -> LogResult<()> {
         let partition = batch.partition.partition;
         let slot = partition as u32;
         let Some(input) = self.input_of(&batch.partition.topic) else { return Ok(()) };
         if self.epochs.get(&(slot, input)) != Some(&batch.epoch) {
             return Ok(());
         }
+        self.of_range(slot, input, &mut batch);
         let next = batch.next;
         if Some(input) == self.parking.input {
             self.admit_copies(slot, batch)?;
@@ -36,7 +37,7 @@ impl Replica {
             let (offset, timestamp, size) = (record.offset, record.timestamp, record.size());
             let key = record.key.clone();
             let read = Input::new(plan, input, partition, record);
-            let id = read.id.clone();
+            let id = read.dedup_id();
             self.engine.admit(slot, input, self.slot_epoch(slot), offset, key.as_deref(), &id, timestamp, size, read);
         }
         self.engine.advance(slot, input, self.slot_epoch(slot), next);
@@ -114,7 +115,7 @@ impl Replica {
         let fate = match ended {
             Ended::Forwarded(records) => {
                 let codec = &self.cx.plan.inputs[usize::from(input.input)].codec;
-                match self.writer.write(&self.cx.plan, codec, &input.id, records) {
+                match self.writer.write(&self.cx.plan, codec, &input.id, input.replay.as_ref(), records) {
                     Ok(written) => Fate::Forwarded(written),
                     Err(failure) => {
                         self.letter(place, &input, "", &failure, input.counted_attempts(), class_word(failure.class))

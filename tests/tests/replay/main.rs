@@ -1,0 +1,3 @@
+//! Records that were read once are read again.
+
+mod in_place;

@@ -1,6 +1,7 @@
 //! The whole run: input, systems in turn, rounds, report.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -56,7 +57,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     if options.replay {
         let topic = input::load(&bench.cluster, options.records)?;
         for round in 0..options.rounds {
-            println!("{}", bench.replay(&topic, options.records, round)?);
+            let line = bench.replay(&topic, options.records, round)?;
+            writeln!(std::io::stdout(), "{line}").map_err(|e| format!("cannot print: {e}"))?;
         }
     }
     report::print(&rows, &memory, options)

@@ -141,7 +141,7 @@ fn serving(entries: &crate::control::Entries, stage: &str, now: i64) -> usize {
 
 /// The stages with filters that call out among those which a replay of a stage reaches: itself, and all that read what
 /// it writes. `stage` is its index.
-pub fn calling<'p>(pipeline: &'p Pipeline, stage: usize) -> Vec<&'p str> {
+pub fn calling(pipeline: &Pipeline, stage: usize) -> Vec<&str> {
     let mut reached = vec![stage];
     let mut at = 0;
     while let Some(from) = reached.get(at).copied() {

@@ -54,6 +54,9 @@ struct Clearing {
     given_up: BTreeSet<String>,
 }
 
+/// Starts one replica of a replay.
+type StartReplica<'s, 'a> = dyn Fn(Arc<Crew<'a>>, &Arc<StagePlan>, Recruit) + 's;
+
 /// What a round is about.
 pub(crate) struct Round<'r, 'a> {
     /// The log.
@@ -71,7 +74,7 @@ pub(crate) struct Round<'r, 'a> {
 impl<'a> Replays<'a> {
     /// Starts and ends replicas as ordered, ends replays that are at their ends, and clears away what has ended. `start`
     /// starts one replica.
-    pub fn reconcile(&self, round: &Round<'_, 'a>, start: &dyn Fn(Arc<Crew<'a>>, &Arc<StagePlan>, Recruit)) {
+    pub fn reconcile(&self, round: &Round<'_, 'a>, start: &StartReplica<'_, 'a>) {
         let mut runs = lock(&self.runs);
         for (live, plan) in round.stages {
             let stage = &live.stage.name;
@@ -170,12 +173,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn go_on(
-        &mut self,
-        round: &Round<'_, 'a>,
-        live: &Crew<'a>,
-        start: &dyn Fn(Arc<Crew<'a>>, &Arc<StagePlan>, Recruit),
-    ) {
+    fn go_on(&mut self, round: &Round<'_, 'a>, live: &Crew<'a>, start: &StartReplica<'_, 'a>) {
         if let Some(why) = self.does_not_fit() {
             return self.end(round, ReplayState::Failed, Some(why));
         }

@@ -1,9 +1,12 @@
 //! PIPELINE arguments -> files -> checked pipelines, with everything that is wrong with them.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use millstream_filter_api::{Files, Found, Issue, Severity};
+use millstream_host::replay::hash128;
 use millstream_spec::model::Pipeline;
 use millstream_spec::{Registry, SourceFile, Verdict};
 
@@ -22,6 +25,8 @@ pub struct CheckedFile {
     pub file: SourceFile,
     /// The pipeline, or what is wrong.
     pub verdict: Verdict,
+    /// Hash of the files it names, as the check has read them.
+    pub files: u128,
 }
 
 impl CheckedFile {
@@ -61,12 +66,16 @@ pub fn check(paths: &[PathBuf], registry: &Registry) -> Result<Vec<CheckedFile>,
 /// The same for as many as can be read, and what was wrong with the others.
 pub fn check_each(paths: &[PathBuf], registry: &Registry) -> (Vec<CheckedFile>, Vec<Failure>) {
     let (files, unread) = apart(paths.iter().map(|p| read(p)));
+    let noted: Vec<Noted> = files.iter().map(|_| Noted::default()).collect();
     let beside = |file: &SourceFile| -> Box<dyn Files> {
-        Box::new(Beside { folder: file.path.parent().unwrap_or(Path::new("")).to_owned() })
+        let noted = files.iter().zip(&noted).find(|(f, _)| f.path == file.path).map(|(_, n)| Arc::clone(n));
+        let folder = file.path.parent().unwrap_or(Path::new("")).to_owned();
+        Box::new(Beside { folder, noted: noted.unwrap_or_default() })
     };
     let verdicts = millstream_spec::check_all(&files, registry, &beside, &|name| std::env::var(name).ok());
-    let checked = files.into_iter().zip(verdicts).map(|(file, verdict)| CheckedFile { file, verdict }).collect();
-    (checked, unread)
+    let hashes: Vec<u128> = noted.iter().map(hash).collect();
+    let checked = files.into_iter().zip(verdicts).zip(hashes);
+    (checked.map(|((file, verdict), files)| CheckedFile { file, verdict, files }).collect(), unread)
 }
 
 fn apart<T>(all: impl Iterator<Item = Result<T, Failure>>) -> (Vec<T>, Vec<Failure>) {
@@ -217,15 +226,34 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     all
 }
 
+/// Hashes of files by their paths.
+type Noted = Arc<Mutex<BTreeMap<PathBuf, u128>>>;
+
+fn hash(noted: &Noted) -> u128 {
+    let noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+    let all: Vec<u8> = noted.values().flat_map(|hash| hash.to_le_bytes()).collect();
+    hash128(&[&all])
+}
+
 /// Files relative to a pipeline's folder.
 pub struct Beside {
-    /// The folder.
-    pub folder: PathBuf,
+    folder: PathBuf,
+    /// What was read.
+    noted: Noted,
+}
+
+impl Beside {
+    /// In a folder; nobody asks what was read.
+    pub fn of(folder: PathBuf) -> Self {
+        Self { folder, noted: Noted::default() }
+    }
 }
 
 impl Files for Beside {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        bounded(&self.folder.join(path), MAX_FILE)
+        let bytes = bounded(&self.folder.join(path), MAX_FILE)?;
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), hash128(&[&bytes]));
+        Ok(bytes)
     }
 
     fn look(&self, path: &Path) -> Found {
@@ -310,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_file_without_end_is_not_read_to_its_end() {
-        let beside = Beside { folder: PathBuf::new() };
+        let beside = Beside::of(PathBuf::new());
         assert!(beside.read(Path::new("/")).is_err());
         assert!(bounded(Path::new("/dev/zero"), 1000).is_err_and(|e| e.to_string().contains("larger")));
     }

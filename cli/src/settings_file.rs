@@ -21,7 +21,7 @@ pub fn read(name: &str, bytes: &[u8], env: &dyn Fn(&str) -> Option<String>) -> R
     // A file of comments alone sets nothing.
     issues.extend(found.into_iter().filter(|i| i.code != "empty_file"));
     if let Some(root) = &mut root {
-        issues.extend(millstream_spec::resolve(root, &Beside { folder: PathBuf::new() }, env));
+        issues.extend(millstream_spec::resolve(root, &Beside::of(PathBuf::new()), env));
     }
     match root.as_ref().map(|root| (root, root.as_map())) {
         Some((_, Some(pairs))) => {

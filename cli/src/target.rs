@@ -16,6 +16,8 @@ pub struct Target {
     pub pipeline: Pipeline,
     /// Index of the stage that was named.
     pub stage: Option<usize>,
+    /// Hash of the files that its filters read.
+    pub files: u128,
 }
 
 impl Target {
@@ -23,10 +25,9 @@ impl Target {
     /// goes to stderr; its warnings are for `check`.
     pub fn load(name: &str, registry: &Registry, paint: Paint) -> Result<Self, Failure> {
         let (pipeline, stage) = split(name, |name| pipelines::find(name, Path::new("")).is_ok());
-        let pipeline = one(pipeline, registry, paint)?;
-        let Some(stage) = stage else { return Ok(Self { pipeline, stage: None }) };
-        let at = index(&pipeline, stage)?;
-        Ok(Self { pipeline, stage: Some(at) })
+        let (pipeline, files) = one(pipeline, registry, paint)?;
+        let stage = stage.map(|stage| index(&pipeline, stage)).transpose()?;
+        Ok(Self { pipeline, stage, files })
     }
 
     /// The stage that was named; `command` needs one.
@@ -68,7 +69,7 @@ fn split(name: &str, is_pipeline: impl Fn(&str) -> bool) -> (&str, Option<&str>)
     }
 }
 
-fn one(name: &str, registry: &Registry, paint: Paint) -> Result<Pipeline, Failure> {
+fn one(name: &str, registry: &Registry, paint: Paint) -> Result<(Pipeline, u128), Failure> {
     let path = pipelines::find(name, Path::new(""))?;
     for file in pipelines::check(std::slice::from_ref(&path), registry)? {
         if file.count(Severity::Error) > 0 {
@@ -76,7 +77,7 @@ fn one(name: &str, registry: &Registry, paint: Paint) -> Result<Pipeline, Failur
             let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), file.render(paint).as_bytes());
         }
         if let Ok((pipeline, _)) = file.verdict {
-            return Ok(pipeline);
+            return Ok((pipeline, file.files));
         }
     }
     Err(Failure::wrong(format!("`{}` is not right; nothing was done", path.display())))

@@ -18,7 +18,7 @@ use crate::progress::{Rates, summary_table};
 use crate::{pipelines, signals, units};
 
 /// What is left of the drain timeout for leaving the groups and closing the log.
-const LEAVE: Duration = Duration::from_secs(2);
+pub(in crate::commands) const LEAVE: Duration = Duration::from_secs(2);
 
 /// Run pipelines
 ///
@@ -75,6 +75,7 @@ pub fn run(args: RunArgs, cx: &Context) -> Outcome {
     tracing::info!(log = %log.name(), pipelines = pipelines.len(), "running");
     let options = RunOptions {
         until_idle: args.until_idle,
+        feed: true,
         create_source: args.create_source,
         accept_gap: args.accept_gap,
         apply: args.apply,
@@ -158,7 +159,7 @@ fn can_be_idle(pipeline: &Pipeline) -> Outcome {
 
 /// Drains at the first signal, stops at once at the second, and in any case when the time is over: a client library
 /// that does not come back must not keep the process.
-fn stop_on_signals(stop: &Stop, drain_timeout: Duration) -> Outcome {
+pub(in crate::commands) fn stop_on_signals(stop: &Stop, drain_timeout: Duration) -> Outcome {
     let stop = stop.clone();
     let mut deadline = None;
     signals::listen(move |times| match times {
@@ -191,10 +192,10 @@ fn exit_at(after: Duration, why: &'static str) {
     });
 }
 
-type Progress = Box<dyn Fn(&millstream_host::Summary) + Send + Sync>;
+pub(in crate::commands) type Progress = Box<dyn Fn(&millstream_host::Summary) + Send + Sync>;
 
 /// A line of progress, where somebody sees it.
-fn progress(cx: &Context) -> Option<Progress> {
+pub(in crate::commands) fn progress(cx: &Context) -> Option<Progress> {
     if !std::io::stderr().is_terminal() || cx.settings.log_format == LogFormat::Json {
         return None;
     }

@@ -43,12 +43,17 @@ impl LineWriter {
             out.push(b']');
         }
         out.extend_from_slice(b"],\"value\":");
-        match record.value.as_deref() {
-            None => out.extend_from_slice(b"null"),
-            Some(bytes) => value(bytes, out),
-        }
+        payload(record.value.as_deref(), out);
         out.extend_from_slice(more);
         out.extend_from_slice(b"}\n");
+    }
+}
+
+/// Null, or a payload as [`value`] shows it.
+pub fn payload(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
+    match bytes {
+        None => out.extend_from_slice(b"null"),
+        Some(bytes) => value(bytes, out),
     }
 }
 

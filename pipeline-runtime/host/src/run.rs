@@ -25,6 +25,8 @@ pub struct RunOptions {
     pub accept_gap: bool,
     /// A person agrees to what of a changed pipeline is not safe.
     pub apply: bool,
+    /// Run the sources that make records; without, what they have made is all there is.
+    pub feed: bool,
     /// Run these alone, each as `pipeline.stage`; `None` is all.
     pub stages: Option<BTreeSet<String>>,
     /// Static membership: a name for this process that is equal after a restart.

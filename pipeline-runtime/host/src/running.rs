@@ -49,6 +49,8 @@ pub struct Running<'a> {
     pub crews: Vec<Crew<'a>>,
     /// Replays of these stages.
     replays: Replays<'a>,
+    /// Whether its source is run.
+    feed: bool,
     /// Set when its topics are there and its threads are started.
     topics: Mutex<Option<Partitions>>,
     /// It never began, and never will.
@@ -71,6 +73,7 @@ impl<'a> Running<'a> {
             pipeline,
             crews: pipeline.stages.iter().filter(|s| here(&s.name)).map(Crew::new).collect(),
             replays: Replays::default(),
+            feed: options.feed,
             topics: Mutex::new(None),
             ended: AtomicBool::new(false),
             asked: AtomicBool::new(false),
@@ -236,7 +239,8 @@ impl<'a> Running<'a> {
 
     /// Whether records are made here: where a stage runs that reads them.
     fn has_source(&self) -> bool {
-        !matches!(self.pipeline.source.kind, SourceKind::Topic { .. })
+        self.feed
+            && !matches!(self.pipeline.source.kind, SourceKind::Topic { .. })
             && self.crews.iter().any(|crew| crew.stage.inputs.iter().any(|i| i.from_stage.is_none()))
     }
 

@@ -55,6 +55,13 @@ pub fn prepare(log: &dyn Log, pipeline: &Pipeline, create_source: bool) -> LogRe
     let missing: Vec<&str> = given.into_iter().zip(&known).filter(|(_, info)| info.is_none()).map(|(t, _)| t).collect();
     retention::note_made(log, &pipeline.name, &missing)?;
     ensure(log, &mut topics, outputs.iter().map(|o| owned(&o.topic, &o.settings)).collect())?;
+    // What the stages before one of a pipeline beside write is not this pipeline's to make.
+    let inputs = pipeline.stages.iter().flat_map(|s| &s.inputs).map(|i| i.topic.as_str());
+    let fed: Vec<&str> = inputs.filter(|topic| !topics.counts.contains_key(*topic)).collect();
+    for (topic, info) in fed.iter().zip(log.describe(&fed)?) {
+        let Some(info) = info else { return Ok(Prepared::Missing((*topic).to_owned())) };
+        topics.counts.insert((*topic).to_owned(), info.partitions);
+    }
     let mut side = Vec::new();
     for stage in &pipeline.stages {
         let counts: Vec<i32> = stage.inputs.iter().map(|i| topics.of(&i.topic)).collect();

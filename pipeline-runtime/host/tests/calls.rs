@@ -145,6 +145,7 @@ impl World {
     fn run(&self) -> Summary {
         let options = RunOptions {
             until_idle: true,
+            feed: true,
             create_source: false,
             apply: false,
             accept_gap: false,

@@ -119,6 +119,7 @@ fn run() -> Result<(), String> {
     }
     let options = RunOptions {
         until_idle: false,
+        feed: true,
         create_source: false,
         apply: false,
         accept_gap: false,

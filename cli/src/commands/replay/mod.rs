@@ -1,7 +1,12 @@
 //! `millstream replay PIPELINE[.STAGE] --from T --to T`: records that were read once are read again.
 
+mod beside;
+mod fields;
 mod in_place;
+mod report;
 mod times;
+
+use std::time::Duration;
 
 use clap::Args;
 use millstream_host::replay::{Range, resolve};
@@ -28,7 +33,7 @@ pub struct ReplayArgs {
         value_name = "T",
         value_delimiter = ',',
         allow_hyphen_values = true,
-        required_unless_present = "cancel"
+        required_unless_present_any = ["cancel", "clean"]
     )]
     from: Vec<String>,
     /// Where it ends; a record of this time or at this offset is not in it
@@ -37,7 +42,7 @@ pub struct ReplayArgs {
         value_name = "T",
         value_delimiter = ',',
         allow_hyphen_values = true,
-        required_unless_present = "cancel"
+        required_unless_present_any = ["cancel", "clean"]
     )]
     to: Vec<String>,
     /// Into the live pipeline: the stage reads these records once more, and outputs flow on
@@ -54,6 +59,15 @@ pub struct ReplayArgs {
     /// Beside the live pipeline: into topics and groups of its own, named `<pipeline>--<NAME>.…`
     #[arg(long, value_name = "NAME")]
     beside: Option<String>,
+    /// Then compare what came out with what the live pipeline made of the range; exit status 1 if it differs
+    #[arg(long, requires = "beside")]
+    diff: bool,
+    /// How long the live pipeline may stand still before the end of the range
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60s", requires = "diff")]
+    diff_timeout: Duration,
+    /// Remove all topics and groups that `--beside NAME` has made
+    #[arg(long, requires = "beside", conflicts_with_all = ["from", "to", "diff", "accept_gap", "allow_effects"])]
+    clean: bool,
     /// Take what is left of a range that retention has cut
     #[arg(long)]
     accept_gap: bool,
@@ -71,13 +85,10 @@ pub fn run(args: ReplayArgs, cx: &Context) -> Outcome {
     if args.in_place {
         return args.in_place(target, cx);
     }
-    let log = cx.open_log_to_read()?;
-    let range = args.range(&*log, &target)?;
-    tracing::info!(offsets = range.offsets(), output = ?args.output, "the range");
-    Err(match &args.beside {
-        Some(_) => Failure::later("`replay --beside`"),
-        None => Failure::wrong("`replay` wants `--in-place` or `--beside NAME`"),
-    })
+    match &args.beside {
+        Some(name) => beside::run(&args, name, target, cx),
+        None => Err(Failure::wrong("`replay` wants `--in-place` or `--beside NAME`")),
+    }
 }
 
 impl ReplayArgs {

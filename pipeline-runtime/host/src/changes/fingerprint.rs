@@ -159,6 +159,13 @@ impl StageMark {
     }
 }
 
+/// All of a pipeline that decides what it makes of its input, as a text that is equal for what means the same.
+pub fn content(pipeline: &Pipeline) -> String {
+    let mut mark = Fingerprint::of(pipeline, &|_| None);
+    mark.stages.iter_mut().for_each(|stage| stage.replicas = 0);
+    format!("{mark:?} {:?} {:?}", pipeline.source.types, pipeline.source.schema)
+}
+
 fn source_mark(source: &model::Source) -> SourceMark {
     let (kind, file, options) = match &source.kind {
         SourceKind::Topic { start } => ("topic", "", format!("{start:?}")),

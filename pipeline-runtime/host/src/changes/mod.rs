@@ -19,5 +19,6 @@ mod survey;
 pub use apply::{Applied, ApplyOptions, apply};
 pub use begin::{begin, note};
 pub use compare::Difference;
+pub use fingerprint::{Fingerprint, StageMark, content};
 pub use moved::moved_to;
 pub use survey::{ChangePlan, GroupPlan, PlacePlan, TopicPlan, look};

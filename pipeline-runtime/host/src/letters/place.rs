@@ -66,6 +66,20 @@ impl Place {
         }
     }
 
+    /// The same of a stage of which only the names are known, for who only looks.
+    pub fn named(pipeline: &str, stage: &str) -> Self {
+        Self {
+            topic: Arc::from(format!("{pipeline}.{stage}.dlq")),
+            stage: stage.to_owned(),
+            retry: None,
+            pipeline: pipeline.to_owned(),
+            group: format!("{pipeline}.{stage}.letters"),
+            control: Arc::from(format!("{pipeline}.control")),
+            key: format!("letters/{stage}/"),
+            origins: Vec::new(),
+        }
+    }
+
     /// The letters of another system, in a topic of its own.
     pub fn of_topic(topic: &str) -> Self {
         Self {

@@ -117,6 +117,7 @@ impl World {
     pub fn run_on(&self, log: Arc<dyn Log>, pipeline: &Pipeline, stage: Option<&str>) -> Result<Summary, RunError> {
         let options = RunOptions {
             until_idle: true,
+            feed: true,
             create_source: false,
             accept_gap: false,
             apply: false,

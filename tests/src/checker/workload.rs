@@ -71,6 +71,12 @@ impl Workload {
         rows
     }
 
+    /// A row of a wrong type, which no later row mends.
+    pub fn never_mended(&mut self, id: &str) -> String {
+        let account = self.rng.u32(0..ACCOUNTS);
+        self.row(id, account, json!("many"), "sale", "1")
+    }
+
     fn fresh(&mut self, kind: u32) -> String {
         let id = format!("r-{}", self.next_id);
         self.next_id += 1;

@@ -245,6 +245,10 @@ impl Replica {
             Kind::Bulky if attempt > 2 => Fate::Forwarded(Out::Forward),
             Kind::Flaky(_) | Kind::Bulky => return self.try_again(ticket, attempt, record, world),
         };
+        // A record that is dropped may have been so before the call.
+        if record.kind != Kind::Drop {
+            self.engine.answered(ticket, world.now());
+        }
         self.engine.finish(ticket, fate, world.now());
     }
 

@@ -233,18 +233,18 @@ impl Replica {
                 self.parking.open = Some((Instant::now(), Instant::now()));
                 self.cx.status.set_breaker(Some(crate::clock::wall_ms()));
                 tracing::warn!(%stage, last = %code, %message,
-                    "calls fail for every key; nothing more is read until one succeeds [{BREAKER_OPEN}]");
+                    "calls fail for every key; records are read and tried one at a time until one is answered [{BREAKER_OPEN}]");
             }
             (Some(_), Some((since, said))) if said.elapsed() >= SAY_EVERY => {
                 self.parking.open = Some((since, Instant::now()));
                 tracing::warn!(%stage, seconds = since.elapsed().as_secs(), last = %code, %message,
-                    "calls still fail for every key; nothing more is read until one succeeds [{BREAKER_OPEN}]");
+                    "calls still fail for every key; records are read and tried one at a time until one is answered [{BREAKER_OPEN}]");
             }
             (None, Some((since, _))) => {
                 self.parking.open = None;
                 self.cx.status.set_breaker(None);
                 tracing::info!(%stage, seconds = since.elapsed().as_secs(),
-                    "a call succeeded, and reading goes on [{BREAKER_OPEN}]");
+                    "a call was answered, and reading goes on [{BREAKER_OPEN}]");
             }
             _ => {}
         }

@@ -4,16 +4,19 @@
 //! `cargo run --release -p millstream-bench` builds the release binary, starts a Kafka and needs nothing else.
 //!
 //! It must never know: a crate of the runtime. Millstream is measured as users run it, as a process. Start reading at
-//! `run.rs`, then `systems.rs` (what is compared) and `measure.rs` (how).
+//! `run.rs`, then `systems.rs` (what is compared) and `measure.rs` (how). `failing.rs` is a measurement of its own: what
+//! other keys feel while one key fails.
 
 mod cluster;
 mod copy;
+mod failing;
 mod input;
 mod machine;
 mod measure;
 mod replay;
 mod report;
 mod run;
+mod server;
 mod systems;
 
 use std::path::PathBuf;
@@ -35,6 +38,8 @@ struct Cli {
 enum Command {
     /// The yardstick itself, run as a process of its own: copies so many records of a topic, commits as it goes.
     Copy(copy::Copy),
+    /// Measures what other keys feel while one key fails.
+    Failing(failing::Failing),
 }
 
 /// What to measure.
@@ -70,6 +75,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Some(Command::Copy(copy)) => copy.run(),
+        Some(Command::Failing(failing)) => failing.run(),
         None => run::run(&cli.options),
     };
     match result {

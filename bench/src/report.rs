@@ -44,10 +44,39 @@ pub(crate) fn print(rows: &[Row], memory: &[Memory], options: &Options) -> Resul
     writeln!(out, "{text}\nsingle figures: {}", tsv.display()).map_err(|e| e.to_string())?;
     if options.write {
         let page = workspace().join("docs/performance.md");
-        fs::write(&page, markdown(&text, options)).map_err(|e| format!("cannot write {}: {e}", page.display()))?;
+        let known = fs::read_to_string(&page).unwrap_or_default();
+        let text = format!("{}{}", markdown(&text, options), parts(&known).1);
+        fs::write(&page, text).map_err(|e| format!("cannot write {}: {e}", page.display()))?;
     }
     Ok(())
 }
+
+/// The section about a key that fails has a measurement of its own.
+const FAILING: &str = "\n## While one key fails\n";
+
+/// The page before that section, and the section.
+fn parts(page: &str) -> (&str, &str) {
+    page.split_at(page.find(FAILING).unwrap_or(page.len()))
+}
+
+/// Writes the section about a key that fails; the rest of the page stays.
+pub(crate) fn write_failing(text: &str, command: &str) -> Result<(), String> {
+    let page = workspace().join("docs/performance.md");
+    let whole = fs::read_to_string(&page).map_err(|e| format!("cannot read {}: {e}", page.display()))?;
+    let measured = format!(
+        "Written by `cargo run --release -p millstream-bench -- {command}` at commit `{}`. Do not edit.\n\n```text\n{text}```\n",
+        machine::commit()
+    );
+    let text = format!("{}{FAILING}\n{measured}\n{HOW}", parts(&whole).0);
+    fs::write(&page, text).map_err(|e| format!("cannot write {}: {e}", page.display()))
+}
+
+/// How the section's figures come about.
+const HOW: &str = "\
+A stage with the filter `http` calls a server beside it with each record, at a steady rate; after a warm-up the server refuses one
+key with 503 for as long as is measured, or none. A record's time is from sending it to reading its output as committed; the
+failing key is not in the figures. Afterwards every record must have come, in the order of its key, or there are no figures.
+";
 
 fn table(rows: &[Row], memory: &[Memory], options: &Options) -> String {
     let mut text = format!(
@@ -109,7 +138,7 @@ fn medians(rounds: &[Figures]) -> Figures {
 }
 
 /// The middle one; the mean of the two in the middle of an even number; 0 of none.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {

@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let needs_binary = systems.iter().any(|s| s.work != Work::BareCopy) || options.memory > 0 || options.replay;
     let bench = Bench {
         cluster: Cluster::connect(brokers)?,
-        binary: if needs_binary { binary(options)? } else { PathBuf::new() },
+        binary: if needs_binary { binary(options.binary.as_deref())? } else { PathBuf::new() },
         folder: tempfile::tempdir().map_err(|e| format!("cannot make a folder: {e}"))?,
     };
     bench.cluster.delete_all(PREFIX)?;
@@ -166,9 +166,9 @@ pub(crate) fn end(child: &mut Child) {
 }
 
 /// The release binary of this workspace, built.
-fn binary(options: &Options) -> Result<PathBuf, String> {
-    if let Some(path) = &options.binary {
-        return Ok(path.clone());
+pub(crate) fn binary(given: Option<&Path>) -> Result<PathBuf, String> {
+    if let Some(path) = given {
+        return Ok(path.to_owned());
     }
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let built = Command::new(cargo).args(["build", "--release", "-p", "millstream"]).current_dir(workspace()).status();

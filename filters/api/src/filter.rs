@@ -5,11 +5,12 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use vrl::value::{Kind, Value};
 
-use crate::{Issue, Node, Outcome, Record};
+use crate::{Class, Issue, Node, Outcome, Record};
 
 /// A filter as the pipeline language knows it: a name, a page, and a check that turns a configuration into something
 /// that can be built once per replica.
@@ -129,6 +130,30 @@ pub struct CallContext {
     pub call_id: Arc<str>,
     /// 1 for the first attempt.
     pub attempt: u32,
+    /// Shared with whoever started the call.
+    without: Arc<AtomicBool>,
+}
+
+impl CallContext {
+    /// For one call.
+    pub fn new(call_id: Arc<str>, attempt: u32) -> Self {
+        Self { call_id, attempt, without: Arc::default() }
+    }
+
+    /// To be said by a filter that ends an attempt without having called anything: that it went well then says nothing
+    /// of the service. A failure says by its class whether the service answered: one that is permanent does.
+    pub fn no_call(&self) {
+        self.without.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what was called has answered, well or badly, when the call ends with this outcome.
+    pub fn answered(&self, outcome: &Outcome) -> bool {
+        let answer = match outcome {
+            Outcome::Fail(failure) => failure.class == Class::Permanent,
+            _ => true,
+        };
+        answer && !self.without.load(Ordering::Relaxed)
+    }
 }
 
 /// A filter's page in the reference.

@@ -26,7 +26,8 @@
 //! - R2 what a commit says is finished has its outputs in that commit's transaction, and the other way round
 //! - R3 per key, outputs are released in the order of the input, through copies too
 //! - R4 every record read ends once; one that is parked, when its copy ends
-//! - R5 no more is held than the budget: three quarters for live records, one for copies, and one of each always
+//! - R5 no more is held than the budget: three quarters for live records, one for copies; and one live record and one
+//!   copy of each slot always
 //! - R6 what was computed under an old assignment has no effect
 //! - R7 a duplicate id in the window is not emitted, and nothing else is dropped as one
 //! - R8 dedup state rebuilt from its changelog equals the live one, and so do the keys that a look through `.retry` finds

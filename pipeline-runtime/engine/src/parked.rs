@@ -87,6 +87,11 @@ impl Parked {
         }
     }
 
+    /// The lane of live records that wait for this copy.
+    pub fn lane_of(&self, origin: Origin) -> Option<u64> {
+        self.open.get(&origin).copied().flatten()
+    }
+
     /// Whether the copies of a lane pass.
     pub fn is_flowing(&self, lane: u64) -> bool {
         self.keys.get(&lane).is_some_and(|key| key.flowing)

@@ -36,6 +36,8 @@ pub struct Entry<R> {
     pub overdue: bool,
     /// It goes on though its id has passed.
     pub forced: bool,
+    /// A copy that its key waits for. Any other says nothing of the copies that are open, whatever origin it names.
+    pub parked: bool,
     /// The host was told what becomes of it: its end says nothing of the filters.
     pub settled: bool,
     /// Started and not finished.
@@ -71,6 +73,7 @@ impl<R> Entry<R> {
             pressed: false,
             overdue: false,
             forced: false,
+            parked: false,
             settled: false,
             started: false,
             occupied: true,

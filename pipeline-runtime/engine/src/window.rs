@@ -27,6 +27,7 @@ pub enum Short {
 #[derive(Default)]
 pub struct Window {
     loaded: HashSet<i64>,
+    bytes: usize,
     /// By the name of the lane that copies of the key take.
     keys: HashMap<u64, Key>,
     /// Where reading stands in this pass.
@@ -66,12 +67,18 @@ impl Window {
         self.loaded.contains(&offset)
     }
 
-    /// Takes a copy in, or skips it: something is `short`, or its key has as many as are `allowed`.
-    pub fn take(&mut self, offset: i64, lane: Option<u64>, short: Option<Short>, allowed: usize) -> bool {
+    /// Copies held, and their bytes.
+    pub fn held(&self) -> (usize, usize) {
+        (self.loaded.len(), self.bytes)
+    }
+
+    /// Takes a copy of `size` bytes in, or skips it: something is `short`, or its key has as many as are `allowed`.
+    pub fn take(&mut self, offset: i64, size: usize, lane: Option<u64>, short: Option<Short>, allowed: usize) -> bool {
         let mut key = lane.map(|lane| self.keys.entry(lane).or_default());
         let fits = short.is_none() && key.as_ref().is_none_or(|key| !key.skipped && key.loaded < allowed);
         if fits {
             self.loaded.insert(offset);
+            self.bytes += size;
             if let Some(key) = &mut key {
                 key.loaded += 1;
             }
@@ -87,8 +94,10 @@ impl Window {
     }
 
     /// A copy is no longer held.
-    pub fn leave(&mut self, offset: i64, lane: Option<u64>) {
-        self.loaded.remove(&offset);
+    pub fn leave(&mut self, offset: i64, size: usize, lane: Option<u64>) {
+        if self.loaded.remove(&offset) {
+            self.bytes -= size;
+        }
         let Some(lane) = lane else { return };
         let Some(key) = self.keys.get_mut(&lane) else { return };
         key.loaded -= 1;
@@ -125,7 +134,7 @@ mod tests {
 
     fn read(window: &mut Window, offset: i64, lane: Option<u64>) -> bool {
         window.see(offset);
-        !window.holds(offset) && window.take(offset, lane, None, 2)
+        !window.holds(offset) && window.take(offset, 5, lane, None, 2)
     }
 
     #[test]
@@ -133,10 +142,10 @@ mod tests {
         let mut window = Window::new(10);
         assert!(read(&mut window, 10, Some(1)) && read(&mut window, 11, Some(1)));
         assert!(!read(&mut window, 12, Some(1)) && read(&mut window, 13, Some(2)) && read(&mut window, 14, None));
-        window.leave(10, Some(1));
+        window.leave(10, 5, Some(1));
         assert!(!read(&mut window, 15, Some(1)), "12 was skipped and is before it");
         assert!(!window.wants_pass(|_| true), "the key has one to work on");
-        window.leave(11, Some(1));
+        window.leave(11, 5, Some(1));
         assert!(window.wants_pass(|_| true) && !window.wants_pass(|_| true) && window.has_skipped());
         assert!(!read(&mut window, 16, Some(1)), "the new pass has not begun");
         assert!(read(&mut window, 12, Some(1)) && !read(&mut window, 13, Some(2)), "held already");
@@ -147,13 +156,13 @@ mod tests {
     fn no_pass_before_there_is_plenty() {
         let mut window = Window::new(0);
         window.see(0);
-        assert!(!window.take(0, Some(1), Some(Short::Room), 2));
+        assert!(!window.take(0, 5, Some(1), Some(Short::Room), 2));
         assert!(!window.wants_pass(|short| short == Short::Ranges) && window.wants_pass(|_| true));
         assert!(read(&mut window, 0, Some(1)) && !window.has_skipped() && !window.wants_pass(|_| true));
         window.see(1);
-        assert!(!window.take(1, None, Some(Short::Ranges), 2));
+        assert!(!window.take(1, 5, None, Some(Short::Ranges), 2));
         assert!(!window.wants_pass(|short| short == Short::Room));
-        window.leave(0, Some(1));
+        window.leave(0, 5, Some(1));
         assert!(window.wants_pass(|short| short == Short::Room), "nothing is held, so the lowest one is not");
     }
 }

@@ -91,6 +91,13 @@ pub enum Fate<R, O> {
     DeadLettered(O),
     /// Its copy goes to `.retry`. The answer to [`Task::Park`] and [`Finished::Park`].
     Parked(O),
+    /// It may not be tried any more, by its age: it goes to the dead letters, and that says nothing of what it calls.
+    Expired {
+        /// The letter.
+        letter: O,
+        /// This attempt was made, and failed; else it was not made.
+        failed: bool,
+    },
     /// Another attempt may succeed.
     Retry {
         /// The record, for the next attempt.

@@ -30,6 +30,11 @@ fn config() -> EngineConfig {
     }
 }
 
+/// Keys from here on are dropped before anything is called,
+const NO_CALL: u32 = 1_000_000;
+/// and from here on they are too old for a third attempt.
+const EXPIRES: u32 = 900_000;
+
 /// A record: its key, and its number.
 #[derive(Clone, Debug, PartialEq)]
 struct Record {
@@ -55,7 +60,11 @@ struct World {
 
 impl World {
     fn new(down: impl Fn(u32) -> bool + 'static) -> Self {
-        let mut engine = Engine::new(config(), 7);
+        Self::with(config(), down)
+    }
+
+    fn with(config: EngineConfig, down: impl Fn(u32) -> bool + 'static) -> Self {
+        let mut engine = Engine::new(config, 7);
         let restored = engine.restore();
         engine
             .assign(SLOT, 1, &[Start::default(), Start::default()], restored, Now { mono_ms: 0, wall_ms: 0 })
@@ -126,9 +135,20 @@ impl World {
                     continue;
                 }
             }
+            if work.record.key >= NO_CALL {
+                self.passed.push((self.now, work.record.key));
+                self.engine.finish(work.ticket, Fate::Dropped("where", ()), now);
+                continue;
+            }
             self.attempts += 1;
+            if (EXPIRES..NO_CALL).contains(&work.record.key) && work.attempt > 1 {
+                self.letters += 1;
+                self.engine.finish(work.ticket, Fate::Expired { letter: (), failed: true }, now);
+                continue;
+            }
             if !(self.down)(work.record.key) {
                 self.passed.push((self.now, work.record.key));
+                self.engine.answered(work.ticket, now);
                 self.engine.finish(work.ticket, Fate::Forwarded(()), now);
                 continue;
             }
@@ -198,5 +218,92 @@ fn keys_that_are_gone_hold_up_no_other() {
         world.run(300);
         let passed = world.passed.iter().find(|(_, k)| *k == key).map(|(at, _)| *at);
         assert!(passed.is_some_and(|at| at - asked <= 100), "record {round} of a good key: {passed:?} after {asked}");
+    }
+}
+
+fn in_place() -> EngineConfig {
+    EngineConfig { attempts: 1_000, park: Some(Park { attempts: 1_000, time_ms: 1 << 40 }), ..config() }
+}
+
+/// The same while records of those keys wait where they stand: what comes is read and tried. Goes red when nothing is
+/// read while a record waits for another attempt.
+#[test]
+fn keys_that_are_gone_and_not_set_aside_hold_up_no_other() {
+    let mut world = World::with(in_place(), |key| key < 5);
+    for n in 0..100 {
+        world.add(n % 5);
+    }
+    let mut opened = 0;
+    for round in 0..60 {
+        world.run(15_000);
+        opened += u32::from(world.engine.breaker().is_some());
+        let (asked, key) = (world.now, 100 + round);
+        world.add(key);
+        world.run(300);
+        let passed = world.passed.iter().find(|(_, k)| *k == key).map(|(at, _)| *at);
+        assert!(passed.is_some_and(|at| at - asked <= 100), "record {round} of a good key: {passed:?} after {asked}");
+    }
+    assert!(opened > 10, "else it says nothing: {opened}");
+}
+
+/// All is gone, and each record that comes has a key of its own: none of them is known to fail. Goes red when each is
+/// tried at once.
+#[test]
+fn an_outage_of_ever_new_keys_is_no_flood_of_calls() {
+    let mut world = World::with(in_place(), |_| true);
+    for n in 0..6_000 {
+        world.add(n);
+        world.run(20);
+    }
+    let opened = world.attempts;
+    for n in 0..6_000 {
+        world.add(6_000 + n);
+        world.run(10);
+    }
+    let (calls, held) = (world.attempts - opened, world.engine.held().0);
+    assert!((30..=90).contains(&calls), "{calls} calls in a minute");
+    assert!(held < 1_000 && world.letters == 0, "{held} are held");
+    world.down = Box::new(|_| false);
+    world.run(60_000);
+    assert_eq!((world.passed.len(), world.engine.breaker()), (12_000, None));
+}
+
+/// What ends without a call says nothing of the service, and what is too old has failed: neither closes the breaker, and
+/// neither is held up for long. Goes red when any end counts as an answer.
+#[test]
+fn an_end_without_an_answer_closes_no_breaker() {
+    let mut world = World::new(|_| true);
+    for n in 0..40 {
+        world.add(n);
+    }
+    world.run(20_000);
+    assert!(world.engine.breaker().is_some());
+    let (letters, attempts) = (world.letters, world.attempts);
+    for n in 0..600 {
+        world.add(NO_CALL + n);
+        if n % 20 == 0 {
+            world.add(EXPIRES + n);
+        }
+        world.run(100);
+        assert!(world.engine.breaker().is_some(), "after {n}");
+    }
+    let (letters, attempts) = (world.letters - letters, world.attempts - attempts);
+    assert!(attempts <= 100, "{attempts} calls in a minute");
+    assert!(letters <= 40, "{letters} letters");
+    let late = world.passed.iter().zip(0..600).filter(|((at, _), n)| *at > 20_000 + 100 * n + 2_000).count();
+    assert_eq!((world.passed.len(), late), (600, 0), "what calls nothing passes");
+}
+
+/// Two keys are no outage, also when their records fail and then the copies of these. Goes red when a key and its copies
+/// count as two.
+#[test]
+fn two_keys_are_no_outage() {
+    let mut world = World::new(|key| key < 2);
+    for n in 0..40 {
+        world.add(n % 2);
+    }
+    for _ in 0..2_000 {
+        world.run(10);
+        assert_eq!(world.engine.breaker(), None, "after {} ms", world.now);
     }
 }

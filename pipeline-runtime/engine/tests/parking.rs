@@ -333,3 +333,88 @@ fn full_ranges_never_keep_the_lowest_copy_out() {
     }
     panic!("{} copies are left", e.parked_len());
 }
+
+/// Slots whose copies fill the window, by number or by bytes, keep no other slot's copies out. Goes red when the window is
+/// one for all.
+#[test]
+fn a_slot_with_very_many_copies_keeps_no_other_slots_out() {
+    for size in [1, 1 << 20] {
+        let mut e = engine(EngineConfig { attempts: 1_000, budget_bytes: 64 << 20, ..config() });
+        let restored = e.restore();
+        e.assign(1, 1, &[Start::default(), Start::default()], restored, now(0)).unwrap();
+        for o in 0..3_000i64 {
+            let (key, id) = (o.to_string(), o.to_be_bytes());
+            e.restore_copy(0, o, &copy(o, &key, &id));
+            e.admit_copy(0, 1, o, Copy { size, delay_ms: 1 << 30, ..copy(o, &key, &id) }, o);
+        }
+        let full = e.held().0;
+        const OTHERS: i64 = 300;
+        let read = |e: &mut Tested, from: i64| {
+            for o in from..OTHERS {
+                let id = o.to_be_bytes();
+                e.admit_copy(1, 1, o, Copy { size, ..copy(o, "other", &id) }, o);
+            }
+        };
+        (0..OTHERS).for_each(|o| e.restore_copy(1, o, &copy(o, "other", &o.to_be_bytes())));
+        read(&mut e, 0);
+        let (mut passed, mut passes) = (0, 0);
+        for ms in 0..OTHERS as u64 + 10 {
+            while let Some(work) = e.next(now(ms)) {
+                assert_eq!((work.place.slot, work.origin.offset), (1, passed), "the others are not due");
+                passed += 1;
+                forward(&mut e, work, ms);
+            }
+            commit(&mut e, ms);
+            assert!(e.held().0 <= 2_048 && size * e.held().0 <= 16 << 20, "{} beside {full}", e.held().0);
+            if e.rereads().contains(&1) {
+                passes += 1;
+                let from = e.retry_position(1).unwrap().offset;
+                read(&mut e, from);
+            }
+        }
+        assert_eq!(passed, OTHERS, "{passes} passes, {full} of the first slot");
+    }
+}
+
+/// A copy that somebody else wrote, or broke, names a place of its own; that a record read there waits for its copy is
+/// chance. Goes red when any end of a copy ends what is open under its origin.
+#[test]
+fn a_broken_copy_sets_no_key_free() {
+    let mut e = engine(config());
+    admit(&mut e, 0, "a");
+    let work = e.next(now(0)).unwrap();
+    fail_and_park(&mut e, work, 0);
+    commit(&mut e, 0);
+    assert!(e.admit_copy(0, 1, 0, Copy { parked: false, ..copy(0, "b", b"broken") }, 0));
+    let broken = e.next(now(0)).unwrap();
+    e.finish(broken.ticket, Fate::DeadLettered(()), now(0));
+    assert_eq!(e.parked(0), [(0, 0)]);
+    admit(&mut e, 1, "a");
+    assert_eq!(e.next(now(0)).unwrap().task, Task::Park(Reason::Behind), "its key waits for the copy");
+    commit(&mut e, 0);
+    assert_eq!((e.counters().redriven, e.counters().parked), (1, 1));
+}
+
+/// Aborts one after the other, with a copy that fails and one whose call hangs: each is tried as often as its waits
+/// allow. Goes red when an abort forgets attempts and waits.
+#[test]
+fn aborts_make_no_copy_run_at_once() {
+    let mut e = engine(EngineConfig { attempts: 100, backoff_min_ms: 1_000, backoff_max_ms: 1_000, ..config() });
+    let mut tried: Vec<Vec<u32>> = vec![Vec::new(); 2];
+    for ms in (0..10_000).step_by(50) {
+        for (o, key) in [(0, "fails"), (1, "hangs")] {
+            let id = [o as u8];
+            assert!(e.admit_copy(0, 1, o, copy(o, key, &id), o));
+        }
+        while let Some(work) = e.next(now(ms)) {
+            let (ticket, record, which) = (work.ticket, work.record, work.origin.offset);
+            tried[which as usize].push(work.attempt);
+            if which == 0 {
+                assert_eq!(e.finish(ticket, Fate::Retry { record, after_ms: None }, now(ms)), Finished::Taken);
+            }
+        }
+        e.aborted(now(ms));
+    }
+    assert_eq!(tried[0], (2..=11).collect::<Vec<_>>(), "each counts");
+    assert_eq!(tried[1], [2; 10], "an attempt that was cut off is none");
+}

@@ -279,3 +279,24 @@ fn poison_of_a_lost_slot_is_forgotten() {
     e.admit(0, 0, 2, 0, None, b"x", 0, 1, 0);
     assert_eq!(e.next(now(0)).unwrap().task, Task::Run);
 }
+
+/// A position that moves over markers, at a log that always has more of them: the host wakes at its time, and not all the
+/// time. Goes red when the gap stays the deadline after it has passed without a quiet poll.
+#[test]
+fn a_position_that_moved_is_no_reason_to_poll_all_the_time() {
+    let mut e = engine(config(), at(0));
+    let (mut ms, mut polls) = (0, 0);
+    loop {
+        assert!(e.next(now(ms)).is_none());
+        if e.commit_due(now(ms), false) {
+            break;
+        }
+        let wait = e.next_deadline().map_or(100, |at| at.saturating_sub(ms).min(100));
+        polls += 1;
+        assert!(wait > 0 && polls < 100, "a poll without a wait at {ms} ms");
+        // Each brings something, so none is quiet.
+        ms += wait.min(30);
+        e.advance(0, 0, 1, ms as i64);
+    }
+    assert!((400..=430).contains(&ms), "{ms}");
+}

@@ -11,7 +11,7 @@ use millstream_log::Waker;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use crate::chain::{CallChain, Ended};
+use crate::chain::{CallChain, Ended, Ran};
 use crate::ids;
 use crate::input::Input;
 use crate::plan::StagePlan;
@@ -23,8 +23,8 @@ pub struct Calls {
     timeout: Duration,
     scope: (String, String),
     flying: HashMap<Ticket, Flying>,
-    ended: Receiver<(Ticket, Ended)>,
-    end: Sender<(Ticket, Ended)>,
+    ended: Receiver<(Ticket, Ran)>,
+    end: Sender<(Ticket, Ran)>,
     waker: Waker,
 }
 
@@ -44,6 +44,8 @@ pub struct Answer {
     pub input: Input,
     /// What became of it.
     pub ended: Ended,
+    /// Whether what it called has answered.
+    pub answered: bool,
 }
 
 impl Calls {
@@ -64,13 +66,13 @@ impl Calls {
 
     /// Starts the chain on a record.
     pub fn start(&mut self, ticket: Ticket, place: Place, input: Input, record: Record, attempt: u32) {
-        let cx = CallContext { call_id: self.call_id(&input), attempt };
+        let cx = CallContext::new(self.call_id(&input), attempt);
         let (chain, end, waker) = (Arc::clone(&self.chain), self.end.clone(), Arc::clone(&self.waker));
         let timeout = self.timeout;
         let task = self.runtime.spawn(async move {
             let ended = match tokio::time::timeout(timeout, chain.run(record, cx)).await {
-                Ok(ended) => ended,
-                Err(_) => Ended::Failed(usize::MAX, Box::new(timed_out(timeout))),
+                Ok(ran) => ran,
+                Err(_) => Ran { ended: Ended::Failed(usize::MAX, Box::new(timed_out(timeout))), answered: false },
             };
             // Nobody listens any more when the replica is gone; then nobody needs the answer.
             if end.send((ticket, ended)).is_ok() {
@@ -85,9 +87,9 @@ impl Calls {
         let flying = &mut self.flying;
         self.ended
             .try_iter()
-            .filter_map(|(ticket, ended)| {
+            .filter_map(|(ticket, Ran { ended, answered })| {
                 let Flying { place, input, .. } = flying.remove(&ticket)?;
-                Some(Answer { ticket, place, input, ended })
+                Some(Answer { ticket, place, input, ended, answered })
             })
             .collect()
     }

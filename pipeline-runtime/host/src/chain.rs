@@ -21,6 +21,14 @@ pub enum Ended {
     Failed(usize, Box<Failure>),
 }
 
+/// What became of a record in a chain that calls out.
+pub struct Ran {
+    /// Its end.
+    pub ended: Ended,
+    /// Whether one of its calls was made and answered, well or badly.
+    pub answered: bool,
+}
+
 /// A chain that only computes. One per replica; runs on the replica's thread.
 pub struct ComputeChain {
     links: Vec<(Box<dyn Compute>, FilterPlanRef)>,
@@ -164,18 +172,21 @@ impl CallChain {
     }
 
     /// Runs the chain on a record.
-    pub async fn run(&self, record: Record, cx: CallContext) -> Ended {
+    pub async fn run(&self, record: Record, cx: CallContext) -> Ran {
         let mut done = SmallVec::new();
-        let mut dropped = None;
+        let (mut dropped, mut answered) = (None, false);
         let mut work = vec![Step { at: 0, output: 0, calls: 0, lineage: 0, record }];
         while let Some(mut step) = work.pop() {
             let Some(link) = self.links.get(step.at) else {
                 done.push((step.output, step.record));
                 continue;
             };
-            let attempt = CallContext { call_id: step.call_id(&cx), attempt: cx.attempt };
+            let attempt = CallContext::new(step.call_id(&cx), cx.attempt);
             let Called { record, outcome } = link.apply(step.record, &attempt).await;
-            step.calls += u32::from(matches!(link, Link::Call(_)));
+            if matches!(link, Link::Call(_)) {
+                step.calls += 1;
+                answered |= attempt.answered(&outcome);
+            }
             let Step { at, output, calls, lineage, .. } = step;
             let next = |output, lineage, record| Step { at: at + 1, output, calls, lineage, record };
             match outcome {
@@ -188,13 +199,14 @@ impl CallChain {
                     work.extend(all.map(|(i, e)| next(e.output, element(i), e.record)));
                 }
                 Outcome::Drop(reason) => dropped = Some(reason),
-                Outcome::Fail(failure) => return Ended::Failed(at, failure),
+                Outcome::Fail(failure) => return Ran { ended: Ended::Failed(at, failure), answered },
             }
         }
-        match dropped {
+        let ended = match dropped {
             Some(reason) if done.is_empty() => Ended::Dropped(reason),
             _ => Ended::Forwarded(done),
-        }
+        };
+        Ran { ended, answered }
     }
 }
 
@@ -332,7 +344,7 @@ mod tests {
             FilterPlan { name: "f".to_owned(), build: Arc::new(build) }
         };
         let chain = CallChain::build(&filters.iter().map(plan).collect::<Vec<_>>());
-        let cx = || CallContext { call_id: Arc::from("the record's"), attempt: 1 };
+        let cx = || CallContext::new(Arc::from("the record's"), 1);
         futures::executor::block_on(chain.run(number(1), cx()));
         let first = std::mem::take(&mut *notes.lock().unwrap());
         futures::executor::block_on(chain.run(number(1), cx()));
@@ -349,5 +361,44 @@ mod tests {
         let ids = call_ids(&[None, Some(two), None, Some(two), None]);
         assert_eq!((ids.len(), &*ids[0]), (7, "the record's"));
         assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), 7, "{ids:?}");
+    }
+
+    /// A call that ends as its table says; `None`: it does without.
+    struct Ends(fn() -> Option<Outcome>);
+
+    impl Call for Ends {
+        fn call(self: Arc<Self>, record: Record, cx: CallContext) -> millstream_filter_api::CallFuture {
+            let outcome = (self.0)().unwrap_or_else(|| {
+                cx.no_call();
+                Outcome::Forward
+            });
+            Box::pin(async move { Called { record, outcome } })
+        }
+    }
+
+    fn answers(before: Computing, end: fn() -> Option<Outcome>) -> bool {
+        let compute: FilterPlanRef = Arc::new(move || Built::Compute(Box::new(Table(before))));
+        let call: FilterPlanRef = Arc::new(move || Built::Call(Arc::new(Ends(end))));
+        let plan = |build| FilterPlan { name: "f".to_owned(), build };
+        let chain = CallChain::build(&[plan(compute), plan(call)]);
+        let cx = CallContext::new(Arc::from("id"), 1);
+        futures::executor::block_on(chain.run(number(1), cx)).answered
+    }
+
+    /// Seen red with every end taken for an answer: a record that never got as far as the call closed the breaker.
+    #[test]
+    fn only_a_call_that_was_answered_says_so() {
+        fn fails(class: Class) -> Option<Outcome> {
+            Some(Outcome::Fail(Box::new(Failure::new(class, "f", "f"))))
+        }
+        assert!(answers(|_| Outcome::Forward, || Some(Outcome::Forward)));
+        assert!(answers(two, || Some(Outcome::Drop("answered"))));
+        assert!(answers(|_| Outcome::Forward, || fails(Class::Permanent)), "it said no");
+        assert!(!answers(|_| Outcome::Drop("where"), || Some(Outcome::Forward)));
+        assert!(!answers(|_| Outcome::data("bad", "bad"), || Some(Outcome::Forward)));
+        assert!(!answers(|_| Outcome::Forward, || fails(Class::Transient)));
+        assert!(!answers(|_| Outcome::Forward, || fails(Class::Data)), "the record was bad before it was asked");
+        assert!(!answers(|_| Outcome::Forward, || panic!("on purpose")));
+        assert!(!answers(|_| Outcome::Forward, || None));
     }
 }

@@ -210,7 +210,9 @@ impl<'a> Crew<'a> {
 /// What there is to say while calls fail for every key.
 fn open_breaker(slots: &[Slot]) -> Option<Trouble> {
     let at = slots.iter().filter_map(|s| s.status.breaker_open()).min()?;
-    let message = format!("calls fail for every key; nothing more is read until one succeeds [{BREAKER_OPEN}]");
+    let message = format!(
+        "calls fail for every key; records are read and tried one at a time until one is answered [{BREAKER_OPEN}]"
+    );
     Some(Trouble { at, message, gave_up: false })
 }
 

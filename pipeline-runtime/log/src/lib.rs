@@ -10,12 +10,14 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+mod layer;
 mod member;
 mod partition;
 mod port;
 mod record;
 
 pub use error::{Class, LogError, LogResult};
+pub use layer::{LogLayer, MemberLayer};
 pub use member::{Assignment, Delivery, Event, Member, MemberConfig, Position, Sent, Waker};
 pub use partition::{murmur2, partition_of};
 pub use port::{

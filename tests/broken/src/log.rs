@@ -3,10 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_log::{
-    Committed, End, Isolation, Log, LogResult, Member, MemberConfig, NewTopic, Reader, TopicInfo, TopicPartition,
-    Writer,
-};
+use millstream_log::{Log, LogLayer, LogResult, Member, MemberConfig};
 
 use crate::Break;
 use crate::member::BrokenMember;
@@ -26,55 +23,15 @@ impl BrokenLog {
     }
 }
 
-impl Log for BrokenLog {
+impl LogLayer for BrokenLog {
+    fn beneath(&self) -> &dyn Log {
+        &*self.real
+    }
+
     fn join(&self, config: MemberConfig) -> LogResult<Box<dyn Member>> {
         let plain = self.real.writer()?;
         let session_timeout = self.session.unwrap_or(config.session_timeout);
         let real = self.real.join(MemberConfig { session_timeout, ..config })?;
         Ok(Box::new(BrokenMember::new(real, plain, self.breaks, self.trap.clone())))
-    }
-
-    fn describe(&self, topics: &[&str]) -> LogResult<Vec<Option<TopicInfo>>> {
-        self.real.describe(topics)
-    }
-
-    fn topics(&self) -> LogResult<Vec<String>> {
-        self.real.topics()
-    }
-
-    fn create(&self, topics: &[NewTopic]) -> LogResult<()> {
-        self.real.create(topics)
-    }
-
-    fn delete(&self, topics: &[&str]) -> LogResult<()> {
-        self.real.delete(topics)
-    }
-
-    fn ends(&self, partitions: &[TopicPartition], end: End) -> LogResult<Vec<i64>> {
-        self.real.ends(partitions, end)
-    }
-
-    fn committed(&self, group: &str, partitions: &[TopicPartition]) -> LogResult<Vec<Option<Committed>>> {
-        self.real.committed(group, partitions)
-    }
-
-    fn delete_groups(&self, groups: &[&str]) -> LogResult<()> {
-        self.real.delete_groups(groups)
-    }
-
-    fn delete_before(&self, offsets: &[(TopicPartition, i64)]) -> LogResult<()> {
-        self.real.delete_before(offsets)
-    }
-
-    fn reader(&self, isolation: Isolation) -> LogResult<Box<dyn Reader>> {
-        self.real.reader(isolation)
-    }
-
-    fn writer(&self) -> LogResult<Box<dyn Writer>> {
-        self.real.writer()
-    }
-
-    fn name(&self) -> String {
-        self.real.name()
     }
 }

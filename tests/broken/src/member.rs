@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_log::{
-    Batch, Budget, Event, LogResult, Member, Outgoing, Position, Sent, TopicPartition, Waker, Writer,
-};
+use millstream_log::{Batch, Budget, Event, LogResult, Member, MemberLayer, Outgoing, Position, Sent, Writer};
 
 use crate::Break;
 use crate::trap::{Moment, Trap, Watched};
@@ -68,7 +66,29 @@ impl BrokenMember {
     }
 }
 
-impl Member for BrokenMember {
+impl MemberLayer for BrokenMember {
+    fn beneath(&self) -> &dyn Member {
+        &*self.real
+    }
+
+    fn beneath_mut(&mut self) -> &mut dyn Member {
+        &mut *self.real
+    }
+
+    fn into_beneath(self: Box<Self>) -> Box<dyn Member> {
+        self.real
+    }
+
+    fn poll(&mut self, budget: Budget, timeout: Duration, batches: &mut Vec<Batch>) -> LogResult<Vec<Event>> {
+        let events = self.real.poll(budget, timeout, batches)?;
+        if self.breaks == Break::ReplayForgotten {
+            for record in batches.iter_mut().flat_map(|b| &mut b.records) {
+                record.headers = record.headers.without("millstream.replay");
+            }
+        }
+        Ok(events)
+    }
+
     fn send(&mut self, records: &mut Vec<Outgoing>) -> Result<(), Sent> {
         self.trap.watch(records, &mut self.watched);
         match self.breaks {
@@ -119,40 +139,6 @@ impl Member for BrokenMember {
         self.kept.clear();
         self.watched = Watched::default();
         self.real.abort()
-    }
-
-    fn poll(&mut self, budget: Budget, timeout: Duration, batches: &mut Vec<Batch>) -> LogResult<Vec<Event>> {
-        let events = self.real.poll(budget, timeout, batches)?;
-        if self.breaks == Break::ReplayForgotten {
-            for record in batches.iter_mut().flat_map(|b| &mut b.records) {
-                record.headers = record.headers.without("millstream.replay");
-            }
-        }
-        Ok(events)
-    }
-
-    fn start(&mut self, positions: &[Position]) -> LogResult<()> {
-        self.real.start(positions)
-    }
-
-    fn pause(&mut self, partitions: &[TopicPartition], paused: bool) -> LogResult<()> {
-        self.real.pause(partitions, paused)
-    }
-
-    fn release(&mut self, partitions: &[TopicPartition]) -> LogResult<()> {
-        self.real.release(partitions)
-    }
-
-    fn max_metadata(&self) -> usize {
-        self.real.max_metadata()
-    }
-
-    fn waker(&self) -> Waker {
-        self.real.waker()
-    }
-
-    fn leave(self: Box<Self>, deadline: Duration) {
-        self.real.leave(deadline);
     }
 }
 

@@ -41,6 +41,7 @@ impl Call for Http {
         Box::pin(async move {
             // A tombstone says that something is gone; there is nothing to call about.
             if record.payload.is_null() {
+                cx.no_call();
                 return Called { record, outcome: Outcome::Forward };
             }
             let outcome = match self.attempt(&mut record, &cx).await {

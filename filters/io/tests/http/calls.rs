@@ -78,7 +78,10 @@ async fn a_tombstone_passes_and_a_payload_without_fields_is_refused_before_the_c
     let (record, outcome) = http.attempt(Record { payload: Payload::null(), ..Record::default() }, "id").await;
     assert!(matches!(outcome, Outcome::Forward) && text(&record) == "none");
     assert_eq!(http.failure("[1]").await.code, "not_an_object");
+    assert!(!http.answers(Record { payload: Payload::null(), ..Record::default() }).await);
+    assert!(!http.answers(http.decode("[1]")).await);
     assert!(server.received().is_empty());
+    assert!(http.answers(http.decode("{}")).await);
 }
 
 /// Seen red with a client made anew for every call: each came over a connection of its own.

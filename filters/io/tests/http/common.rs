@@ -65,9 +65,15 @@ impl Http {
 
     /// One attempt for a record with an id.
     pub async fn attempt(&self, record: Record, call_id: &str) -> (Record, Outcome) {
-        let cx = CallContext { call_id: Arc::from(call_id), attempt: 1 };
+        let cx = CallContext::new(Arc::from(call_id), 1);
         let called = Arc::clone(&self.call).call(record, cx).await;
         (called.record, called.outcome)
+    }
+
+    /// Whether an attempt says that the server has answered.
+    pub async fn answers(&self, record: Record) -> bool {
+        let cx = CallContext::new(Arc::from("id"), 1);
+        cx.answered(&Arc::clone(&self.call).call(record, cx.clone()).await.outcome)
     }
 
     /// The payload that goes on.

@@ -3,7 +3,6 @@
 use super::Engine;
 use crate::counters::Rule;
 use crate::dedup;
-use crate::retry::Which;
 use crate::slab::{self, Entry};
 use crate::work::Place;
 
@@ -67,8 +66,8 @@ impl<R, O> Engine<R, O> {
         if self.breaker.since().is_none() {
             return (records, bytes);
         }
-        // Without a record to probe with it would stay open for ever.
-        let probes = self.started > 0 || self.fresh().is_some() || self.retries.deadline_of(Which::Live).is_some();
-        if probes { (0, 0) } else { (1, bytes) }
+        // One after the other, to find one that may probe: only keys that fail are known to fail.
+        let wanted = self.breaker.fresh_at().is_some_and(|at| at <= self.mono_ms) && self.fresh().is_none();
+        if wanted { (1, bytes) } else { (0, 0) }
     }
 }

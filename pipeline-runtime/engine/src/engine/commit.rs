@@ -65,7 +65,9 @@ impl<R, O> Engine<R, O> {
         let commit = if self.finished > 0 {
             self.finished_since.map(|since| since + self.config.commit_every_ms)
         } else {
-            self.moved_since.map(|since| since + GAP_MS)
+            // Past the gap it is a quiet poll that commits it, or twice the gap: between the two there is no time to wake at.
+            let gap = |since| if self.mono_ms < since + GAP_MS { GAP_MS } else { 2 * GAP_MS };
+            self.moved_since.map(|since| since + gap(since))
         };
         // While all starts are in use a due retry has to wait for an answer, not for a time; or for a commit.
         let retry = if self.started < self.limit() && !self.crowded { self.retry_deadline() } else { None };
@@ -78,7 +80,9 @@ impl<R, O> Engine<R, O> {
         let live = self.retries.deadline_of(Which::Live);
         let next =
             if self.ready.is_empty() { live.or(self.retries.deadline_of(Which::Copies)) } else { live.or(Some(0)) };
-        next.map(|at| at.max(probe_at))
+        // One that never ran, if there is one, or comes: what could be read already needs no time to wake at.
+        let fresh_at = self.breaker.fresh_at().filter(|at| *at > self.mono_ms || self.fresh().is_some());
+        [next.map(|at| at.max(probe_at)), fresh_at].into_iter().flatten().min()
     }
 
     /// Takes everything that is finished into a plan. [`committed`](Self::committed) or [`aborted`](Self::aborted) must
@@ -150,7 +154,9 @@ impl<R, O> Engine<R, O> {
     /// The transaction is gone: everything since the last commit never was. Where to read again, and the attempts to
     /// cancel. Slots that are to go are not read again by this member: what it read would not be admitted, and the next
     /// owner begins at the committed position.
-    pub fn aborted(&mut self, _now: Now) -> (Vec<CommitPosition>, Vec<Ticket>) {
+    pub fn aborted(&mut self, now: Now) -> (Vec<CommitPosition>, Vec<Ticket>) {
+        self.mono_ms = now.mono_ms;
+        self.remember_copies();
         let cancelled = self.drop_records(|_| true);
         let mut positions = Vec::new();
         for (slot, state) in &mut self.slots {

@@ -10,7 +10,7 @@ use crate::dedup;
 use crate::parked::Origin;
 use crate::ranges;
 use crate::slab::Entry;
-use crate::window::Short;
+use crate::window::{Short, Window};
 use crate::work::{Copy, Place};
 
 /// Copies held at most, over all slots; fewer where the budget is small.
@@ -19,6 +19,8 @@ const WINDOW: usize = 2_048;
 const KEY_SHARE: usize = 32;
 /// and all copies this share of the budget.
 const BUDGET_SHARE: usize = 4;
+/// Of that, this share is kept for the slots, the same for each: one slot's copies keep no other slot's out.
+const SLOTS_SHARE: usize = 4;
 
 impl<R, O> Engine<R, O> {
     /// A copy lies in `.retry` of a slot that was just assigned, between the committed frontier and the high watermark.
@@ -38,8 +40,8 @@ impl<R, O> Engine<R, O> {
         let Some(input) = self.config.retry_input else { return false };
         let live_lane = self.live_lane(slot, copy.origin_input, copy.key);
         let lane = self.copy_lane(slot, copy.origin_input, copy.key);
-        let (room, used) = (self.has_room_for_copy(), self.copies);
-        let window = self.window();
+        let room = self.slots.get(&slot).is_some_and(|state| self.has_room_for_copy(&state.window));
+        let (window, used) = (self.window(), self.copies);
         let Some(state) = self.slots.get_mut(&slot).filter(|s| s.epoch == epoch && !s.revoked) else { return false };
         let tracker = &mut state.trackers[usize::from(input)];
         let fresh = offset >= tracker.next();
@@ -65,7 +67,7 @@ impl<R, O> Engine<R, O> {
             (true, false) => Some(Short::Ranges),
             (true, true) => None,
         };
-        if !state.window.take(offset, lane, short, allowed) {
+        if !state.window.take(offset, copy.size, lane, short, allowed) {
             return false;
         }
         // Were it held and could not end, it would take the place of one that can.
@@ -78,7 +80,11 @@ impl<R, O> Engine<R, O> {
         entry.admitted = true;
         entry.attempts = copy.attempts;
         entry.forced = copy.forced;
+        entry.parked = copy.parked;
         entry.due = self.mono_ms.saturating_add(copy.delay_ms);
+        if let Some((attempts, due)) = self.let_go.remove(&place) {
+            (entry.attempts, entry.due) = (entry.attempts.max(attempts), entry.due.max(due));
+        }
         let index = self.slab.insert(entry);
         self.bytes += copy.size;
         self.copies += 1;
@@ -92,10 +98,12 @@ impl<R, O> Engine<R, O> {
     pub fn rereads(&mut self) -> Vec<u32> {
         let Some(input) = self.config.retry_input.map(usize::from) else { return Vec::new() };
         let few = self.copies <= self.window() / 2 && self.copy_bytes <= self.copy_quota() / 2;
-        let room = self.copies == 0 || few;
+        let share = self.share();
         let slots = self.slots.iter_mut().filter(|(_, state)| !state.revoked);
         let wants = slots.filter_map(|(slot, state)| {
             let tracker = &state.trackers[input];
+            let held = state.window.held();
+            let room = few || held.0 <= share.0 / 2 && held.1 <= share.1 / 2;
             let plenty = |short| if short == Short::Room { room } else { tracker.has_plenty() };
             state.window.wants_pass(plenty).then_some(*slot)
         });
@@ -119,13 +127,32 @@ impl<R, O> Engine<R, O> {
         self.slots.values().map(|state| state.parked.len()).sum()
     }
 
+    /// All copies are about to be let go by an abort, and will be read again: they wait on where they waited, or aborts
+    /// one after the other would have what the stage calls asked without a pause. A call that is cut off is no attempt.
+    pub(super) fn remember_copies(&mut self) {
+        if self.let_go.len() + self.copies > 2 * WINDOW {
+            self.let_go.clear();
+        }
+        for index in self.slab.indexes() {
+            let entry = &self.slab[index];
+            let attempts = entry.attempts - u32::from(entry.started);
+            let due = match entry.started {
+                true => self.mono_ms.saturating_add(self.retries.delay(entry.attempts)),
+                false => entry.due,
+            };
+            if entry.origin.is_some() && (attempts > 0 || due > self.mono_ms) {
+                self.let_go.insert(entry.place, (attempts, due));
+            }
+        }
+    }
+
     /// A copy is no longer held.
     pub(super) fn forget_copy(&mut self, index: u32) {
         let Entry { place, lane, size, .. } = self.slab[index];
         self.copies -= 1;
         self.copy_bytes -= size;
         if let Some(state) = self.slots.get_mut(&place.slot) {
-            state.window.leave(place.offset, lane);
+            state.window.leave(place.offset, size, lane);
         }
     }
 
@@ -137,8 +164,18 @@ impl<R, O> Engine<R, O> {
         self.config.budget_bytes / BUDGET_SHARE
     }
 
-    fn has_room_for_copy(&self) -> bool {
-        self.copies == 0 || self.copies < self.window() && self.copy_bytes < self.copy_quota()
+    /// What a slot has for its copies whatever the others hold: so many, and so many bytes. One it always may hold.
+    fn share(&self) -> (usize, usize) {
+        let parts = SLOTS_SHARE * self.slots.len().max(1);
+        (self.window() / parts, self.copy_quota() / parts)
+    }
+
+    fn has_room_for_copy(&self, own: &Window) -> bool {
+        let (held, share) = (own.held(), self.share());
+        let (window, quota) = (self.window(), self.copy_quota());
+        held.0 == 0
+            || held.0 < share.0 && held.1 < share.1
+            || self.copies < window - window / SLOTS_SHARE && self.copy_bytes < quota - quota / SLOTS_SHARE
     }
 
     /// Records and bytes that live records may take. The rest of the budget is kept for copies, or a full house of live

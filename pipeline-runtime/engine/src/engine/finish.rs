@@ -21,6 +21,15 @@ pub(super) enum End {
 }
 
 impl<R, O> Engine<R, O> {
+    /// What an attempt called has answered, well or badly, and [`finish`](Self::finish) is about to follow. An attempt
+    /// that ends without this called nothing, or had no answer: it closes no breaker.
+    #[inline]
+    pub fn answered(&mut self, ticket: Ticket, now: Now) {
+        if self.slab.started(ticket).is_some() {
+            self.breaker.answered(now.mono_ms);
+        }
+    }
+
     /// What became of an attempt.
     pub fn finish(&mut self, ticket: Ticket, fate: Fate<R, O>, now: Now) -> Finished<R> {
         self.mono_ms = now.mono_ms;
@@ -31,12 +40,21 @@ impl<R, O> Engine<R, O> {
             Fate::Dropped(reason, output) => (output, End::Dropped(reason)),
             Fate::DeadLettered(output) => (output, End::DeadLettered),
             Fate::Parked(output) => (output, End::Parked),
+            Fate::Expired { letter, failed } => {
+                if failed {
+                    self.failed_attempt(index, now);
+                } else {
+                    self.breaker.no_call(ticket, now.mono_ms);
+                }
+                self.slab[index].settled = true;
+                (letter, End::DeadLettered)
+            }
         };
+        if !self.slab[index].settled {
+            self.breaker.no_call(ticket, now.mono_ms);
+        }
         let entry = &self.slab[index];
         let (place, id, first, forced) = (entry.place, entry.id, entry.origin(), entry.forced);
-        if !entry.settled {
-            self.breaker.answered(now.mono_ms);
-        }
         let seen = matches!(end, End::Forwarded | End::Dropped(_));
         if let Some(dedup) = self.slots.get_mut(&place.slot).and_then(|s| s.dedup.as_mut()).filter(|_| seen) {
             let new = dedup.mark(id, first.input, first.offset);
@@ -50,10 +68,8 @@ impl<R, O> Engine<R, O> {
     }
 
     fn retry(&mut self, index: u32, record: R, after_ms: Option<u64>, now: Now) -> Finished<R> {
-        let Entry { place, origin, attempts, lane, .. } = self.slab[index];
-        if self.breaker.failed(lane.unwrap_or(place.offset as u64), now.mono_ms) {
-            self.counters.breaker_opened += 1;
-        }
+        let Entry { place, origin, attempts, .. } = self.slab[index];
+        self.failed_attempt(index, now);
         let revoked = self.slots.get(&place.slot).is_none_or(|s| s.revoked);
         if attempts >= self.config.attempts && !revoked {
             self.slab[index].settled = true;
@@ -87,9 +103,20 @@ impl<R, O> Engine<R, O> {
         Finished::Taken
     }
 
+    /// A call had no answer, or none that counts as one.
+    fn failed_attempt(&mut self, index: u32, now: Now) {
+        let Entry { place, origin, lane, .. } = self.slab[index];
+        // A key is one, whether it is its record that fails or the copy of that.
+        let state = self.slots.get(&place.slot);
+        let lane = origin.and_then(|origin| state?.parked.lane_of(origin)).or(lane);
+        if self.breaker.failed(lane.unwrap_or(place.offset as u64), now.mono_ms) {
+            self.counters.breaker_opened += 1;
+        }
+    }
+
     /// A copy waits, perhaps for hours: it keeps its lane, but nothing that others may need.
     fn wait_as_copy(&mut self, index: u32, origin: (u16, i64)) {
-        let Entry { place, id, due, staged, .. } = self.slab[index];
+        let Entry { place, id, due, staged, parked, .. } = self.slab[index];
         self.slab[index].staged = false;
         if let Some(state) = self.slots.get_mut(&place.slot) {
             if staged {
@@ -97,14 +124,16 @@ impl<R, O> Engine<R, O> {
                 let waiting = std::iter::from_fn(|| waiting.as_mut()?.pop(&self.slab));
                 put_first(&mut self.ready, waiting.collect());
             }
-            put_first(&mut self.ready, state.parked.failed(origin).into_iter().collect());
+            if parked {
+                put_first(&mut self.ready, state.parked.failed(origin).into_iter().collect());
+            }
         }
         self.retries.wait(Which::Copies, index, due);
     }
 
     /// A record ended: its offset is done, and what waited for it may be looked at.
     pub(super) fn end(&mut self, index: u32, end: End) {
-        let Entry { place, origin, id, lane, size, staged, settled, .. } = self.slab[index];
+        let Entry { place, origin, id, lane, size, staged, settled, parked, .. } = self.slab[index];
         let mut was_parked = false;
         self.finished += 1;
         self.finished_since.get_or_insert(self.mono_ms);
@@ -124,10 +153,12 @@ impl<R, O> Engine<R, O> {
                 let waiting = std::iter::from_fn(|| waiting.as_mut()?.pop(&self.slab));
                 put_first(&mut self.ready, waiting.collect());
             }
-            if let Some(origin) = origin {
+            if let (Some(origin), true) = (origin, parked) {
                 let (known, woken) = state.parked.end(origin, end != End::DeadLettered || !settled);
                 was_parked = known;
                 put_first(&mut self.ready, woken.into_iter().collect());
+            } else if origin.is_some() {
+                // A letter that was sent back, or somebody else's: no key waits for it.
             } else if end == End::Parked {
                 state.parked.add((place.input, place.offset), lane);
             } else if state.parked.has_open() {

@@ -38,6 +38,8 @@ pub struct Engine<R, O> {
     /// Of them, copies and their bytes.
     copies: usize,
     copy_bytes: usize,
+    /// Of copies that an abort let go: the attempts they had made, and when they are due.
+    let_go: HashMap<Place, (u32, u64)>,
     started: usize,
     /// Finished records that no commit has taken yet, and since when there is one.
     finished: usize,
@@ -90,6 +92,7 @@ impl<R, O> Engine<R, O> {
             bytes: 0,
             copies: 0,
             copy_bytes: 0,
+            let_go: HashMap::new(),
             started: 0,
             finished: 0,
             finished_since: None,

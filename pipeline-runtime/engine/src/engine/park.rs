@@ -39,8 +39,8 @@ impl<R, O> Engine<R, O> {
         late
     }
 
-    /// Since when (monotonic clock) the breaker is open: everything fails, so nothing is read, and one attempt at a time
-    /// probes. `None`: it is closed.
+    /// Since when (monotonic clock) the breaker is open: everything fails, so records are read and tried one at a
+    /// time. `None`: it is closed.
     pub fn breaker(&self) -> Option<u64> {
         self.breaker.since()
     }

@@ -64,6 +64,7 @@ impl<R, O> Engine<R, O> {
         }
         self.released.retain(|(place, _)| !slots.contains(&place.slot));
         self.poisoned.retain(|place, _| !slots.contains(&place.slot));
+        self.let_go.retain(|place, _| !slots.contains(&place.slot));
         cancelled
     }
 

@@ -44,20 +44,21 @@ impl<R, O> Engine<R, O> {
         None
     }
 
-    /// A live record that was read and never ran, while none waits for another attempt: where it is in `ready`. It may
-    /// say that only those are gone that failed before.
+    /// A live record that was read and never ran: where it is in `ready`. It may say that only those are gone that failed
+    /// before.
     pub(super) fn fresh(&self) -> Option<usize> {
-        let waits = self.retries.deadline_of(Which::Live).is_some();
-        if waits { None } else { self.ready.iter().position(|index| self.slab[*index].origin.is_none()) }
+        self.ready.iter().position(|index| self.slab[*index].origin.is_none())
     }
 
-    /// While the breaker is open: a live record that never ran, at once; else, when it is time to, the longest waiting
-    /// live record; if there is none, a copy. `None`: nothing may go now. `Some(None)`: ask again.
+    /// While the breaker is open: a live record that never ran, at once if none has failed just now; else, when it is time
+    /// to, the longest waiting live record; if there is none, a copy. `None`: nothing may go now. `Some(None)`: ask again.
     fn probe(&mut self, now: Now) -> Option<Option<Work<R>>> {
-        let fresh = self.fresh().filter(|_| self.started == 0);
+        let due = self.breaker.fresh_at().is_some_and(|at| at <= now.mono_ms);
+        let fresh = if due { self.fresh() } else { None };
         if fresh.is_none() && self.breaker.probe_at().is_some_and(|at| now.mono_ms < at) {
             return None;
         }
+        let is_fresh = fresh.is_some();
         let work = if let Some(index) = fresh.and_then(|at| self.ready.remove(at)) {
             self.look_at(index, now)
         } else if self.retries.deadline_of(Which::Live).is_some() {
@@ -75,8 +76,8 @@ impl<R, O> Engine<R, O> {
             let index = self.retries.due_of(Which::Copies, now.mono_ms)?;
             self.look_at(index, now)
         };
-        if work.as_ref().is_some_and(|work| work.task == Task::Run) {
-            self.breaker.probed(now.mono_ms);
+        if let Some(work) = work.as_ref().filter(|work| work.task == Task::Run) {
+            self.breaker.probed(work.ticket, is_fresh, now.mono_ms);
         }
         Some(work)
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_engine::{Order, Place};
 
+use crate::letters;
 use crate::replica::Replica;
 use crate::world::{Ended, Head, Kind, Out, Partition, Rec, WALL, World};
 
@@ -13,7 +14,13 @@ pub fn check_now(world: &World) -> Result<(), String> {
         let mut seen = BTreeSet::new();
         let mut passed = BTreeSet::new();
         let open = open_copies(world, p)?;
-        for Ended { input, offset, out, .. } in &partition.outputs {
+        for Ended { input, offset, out, sent_back, .. } in &partition.outputs {
+            if *out != Out::Letter {
+                passed.insert(at(world, p, *input, *offset).id);
+            }
+            if sent_back.is_some() {
+                continue;
+            }
             let news = seen.insert((*input, *offset));
             if world.promise.exactly_once {
                 if !news {
@@ -26,10 +33,8 @@ pub fn check_now(world: &World) -> Result<(), String> {
                     return Err(format!("R2: offset {offset} of partition {p}/{input} is visible, its copy is open"));
                 }
             }
-            if *out != Out::Letter {
-                passed.insert(at(world, p, *input, *offset).id);
-            }
         }
+        letters::check_now(world, p, &passed)?;
         for (input, log) in (0u16..world.retry).zip(&partition.inputs) {
             for offset in log.covered.iter().filter(|o| !seen.contains(&(input, **o))) {
                 if open.contains(&(input, *offset)) {
@@ -52,7 +57,7 @@ fn open_copies(world: &World, p: usize) -> Result<BTreeSet<(u16, i64)>, String> 
     let (mut all, mut open) = (BTreeSet::new(), BTreeSet::new());
     let retry = &world.partitions[p].inputs[usize::from(world.retry)];
     for record in &retry.records {
-        let Some(Head { input, offset, .. }) = record.head else { continue };
+        let Some(Head { input, offset, sent_back: None, .. }) = record.head else { continue };
         if world.promise.exactly_once {
             if !all.insert((input, offset)) {
                 return Err(format!("R4: offset {offset} of partition {p}/{input} was set aside twice"));
@@ -74,6 +79,7 @@ pub fn check_end(world: &World, replicas: &[Replica]) -> Result<(), String> {
     for (p, partition) in world.partitions.iter().enumerate() {
         check_fates(world, p)?;
         check_order(world, p)?;
+        letters::check_end(world, p)?;
         if let Some(window) = world.promise.window {
             check_duplicates(world, p, window)?;
         }
@@ -96,6 +102,11 @@ pub fn check_end(world: &World, replicas: &[Replica]) -> Result<(), String> {
     if world.unheard == 0 && world.promise.exactly_once && parked != 0 {
         return Err(format!("R4: {parked} records counted as set aside, and all have ended"));
     }
+    let sent_back: u64 = replicas.iter().map(|r| r.redriven_before + r.engine.counters().redriven).sum();
+    let sent: u64 = (0..world.partitions.len()).map(|p| letters::sent_back(world, p).count() as u64).sum();
+    if world.unheard == 0 && world.promise.exactly_once && sent_back != sent {
+        return Err(format!("R4: {sent_back} letters counted that were sent back, and {sent} were"));
+    }
     Ok(())
 }
 
@@ -114,14 +125,17 @@ fn check_origins(world: &World, partition: &Partition) -> Result<(), String> {
 
 /// Each record ended as its kind says.
 fn check_fates(world: &World, p: usize) -> Result<(), String> {
-    for Ended { input, offset, out, .. } in &world.partitions[p].outputs {
-        let record = at(world, p, *input, *offset);
+    for Ended { input, offset, out, sent_back, .. } in &world.partitions[p].outputs {
+        // A letter may be mended before it is sent back.
+        let record = sent_back.map_or_else(|| at(world, p, *input, *offset), |copy| at(world, p, world.retry, copy));
         let expected = match record.kind {
             Kind::Forward => Out::Forward,
             Kind::Drop => Out::Drop,
             Kind::Bad | Kind::Refused => Out::Letter,
             Kind::Flaky(times) if times < world.promise.attempts => Out::Forward,
             Kind::Flaky(_) => Out::Letter,
+            // Never written again, so it is as it was tried.
+            Kind::Bulky if sent_back.is_some() && world.promise.attempts > 2 => Out::Forward,
             Kind::Bulky => *out,
         };
         // What it called was away for as long as there were attempts.
@@ -145,7 +159,8 @@ fn check_order(world: &World, p: usize) -> Result<(), String> {
     let mut ids: BTreeMap<u16, u32> = BTreeMap::new();
     let all = world.partitions[p].inputs.iter().take(usize::from(world.retry)).flat_map(|i| &i.records);
     all.for_each(|r| *ids.entry(r.id).or_default() += 1);
-    for Ended { input, offset, .. } in &world.partitions[p].outputs {
+    let live = world.partitions[p].outputs.iter().filter(|end| end.sent_back.is_none());
+    for Ended { input, offset, .. } in live {
         let lane = match world.promise.order {
             Order::Partition => None,
             Order::Key => match at(world, p, *input, *offset).key {
@@ -174,14 +189,20 @@ fn check_order(world: &World, p: usize) -> Result<(), String> {
 /// own time, and no later than the latest that was read by then.
 fn check_duplicates(world: &World, p: usize, window: i64) -> Result<(), String> {
     let mut passed: BTreeMap<u16, Vec<(i64, Ended)>> = BTreeMap::new();
+    // They pass whatever passed before, and leave a mark all the same.
+    let mut forced: BTreeMap<u16, Vec<(i64, Ended)>> = BTreeMap::new();
     let mut ended = BTreeSet::new();
     for end in &world.partitions[p].outputs {
         let record = at(world, p, end.input, end.offset);
-        ended.insert((end.input, end.offset));
+        ended.insert(end.sent_back.map_or((end.input, end.offset), |copy| (world.retry, copy)));
         if end.out == Out::Letter {
             continue;
         }
         let time = record.timestamp.min(WALL);
+        if letters::is_forced(world, p, end) {
+            forced.entry(record.id).or_default().push((time, *end));
+            continue;
+        }
         let same = passed.entry(record.id).or_default();
         let early = same.iter().find(|(t, other)| end.latest.max(other.latest) < time.min(*t) + window);
         if let (Some((_, other)), true) = (early, world.promise.exactly_once) {
@@ -194,10 +215,12 @@ fn check_duplicates(world: &World, p: usize, window: i64) -> Result<(), String> 
     }
     // A bucket more is allowed, and one for where the window ends within a bucket.
     let longest = window + 2 * (window / 24).max(1);
-    for (input, log) in (0u16..world.retry).zip(&world.partitions[p].inputs) {
-        for record in log.records.iter().filter(|r| !ended.contains(&(input, r.offset))) {
+    for (input, log) in (0u16..=world.retry).zip(&world.partitions[p].inputs) {
+        let parked = |r: &Rec| r.head.is_some_and(|head| head.sent_back.is_none());
+        for record in log.records.iter().filter(|r| !parked(r) && !ended.contains(&(input, r.offset))) {
             let time = record.timestamp.min(WALL);
-            let by = passed.get(&record.id).into_iter().flatten().find(|(_, e)| time < e.latest + longest);
+            let all = [&passed, &forced].into_iter().filter_map(|m| m.get(&record.id)).flatten();
+            let by = all.into_iter().find(|(_, e)| time < e.latest + longest);
             if by.is_none() {
                 let offset = record.offset;
                 return Err(format!("R7: offset {offset} of partition {p}/{input} was dropped as a duplicate of none"));
@@ -207,6 +230,6 @@ fn check_duplicates(world: &World, p: usize, window: i64) -> Result<(), String> 
     Ok(())
 }
 
-fn at(world: &World, p: usize, input: u16, offset: i64) -> &Rec {
+pub fn at(world: &World, p: usize, input: u16, offset: i64) -> &Rec {
     world.record(Place { slot: p as u32, input, offset })
 }

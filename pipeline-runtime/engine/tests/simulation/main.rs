@@ -1,14 +1,16 @@
 //! The engine against a model log in virtual time: crashes, zombies, hand-overs, aborts, lost answers, refused records,
-//! transient failures, outages of a key or of all, calls that hang, keys that are set aside and come back, duplicates, a
-//! window that passes and skewed keys, all from one seed. Two stages in a chain, the
+//! transient failures, outages of a key or of all, calls that hang, keys that are set aside and come back, dead letters
+//! that are sent back, duplicates, a window that passes and skewed keys, all from one seed. Two stages in a chain, the
 //! first with one or two inputs, each exactly once or at least once, in any order and with any budget. `world.rs` is the log and what it allows,
-//! `replica.rs` carries out what an engine decides as the host does, `checker.rs` knows the rules.
+//! `replica.rs` carries out what an engine decides as the host does, `checker.rs` knows the rules, and `letters.rs` those of
+//! letters that are sent back.
 //!
 //! `MILLSTREAM_SEED=N` runs one seed, `MILLSTREAM_SEEDS=N` that many. A failure prints its seed.
 //!
 //! Negative controls are at the end: the world is broken on purpose and the checker must say so.
 
 mod checker;
+mod letters;
 mod replica;
 mod world;
 
@@ -37,7 +39,8 @@ impl Stage {
             | Break::NoScan
             | Break::NoRollback
             | Break::CopiesOutside
-            | Break::ParkOutside => (Order::Key, true),
+            | Break::ParkOutside
+            | Break::SentBackAnyhow => (Order::Key, true),
             Break::OvertakePartition => (Order::Partition, true),
             Break::LossyAtLeastOnce => (Order::Key, false),
             Break::Nothing => {
@@ -88,7 +91,8 @@ impl Stage {
             0 => crash(at, replicas, world, rng)?,
             1 => lose(at, replicas, world, rng)?,
             2..=3 => hand_over(at, replicas, world, rng)?,
-            4..=30 => replicas[at].read(world, rng),
+            4 => world.redrive(rng),
+            5..=30 => replicas[at].read(world, rng),
             31..=60 => replicas[at].work(world, rng),
             61..=85 => replicas[at].answer(world, rng),
             _ => commit(at, replicas, world, rng, true)?,
@@ -124,6 +128,7 @@ struct Met {
     passes: usize,
     breaker: usize,
     restored: usize,
+    sent_back: usize,
 }
 
 /// One run of a chain of two stages, as its seed says. What is wrong, if anything.
@@ -161,6 +166,7 @@ fn simulate(seed: u64, broken: Break) -> Result<Met, String> {
     let mut met = Met::default();
     for stage in [first, second] {
         met.copies += stage.world.parked;
+        met.sent_back += stage.world.partitions.iter().map(|p| p.sent.len()).sum::<usize>();
         for replica in stage.replicas {
             let Met { behind, cut_off, passes, breaker, restored, .. } = replica.met();
             met.behind += behind;
@@ -246,7 +252,8 @@ fn every_rule_holds_whatever_happens() {
     let many = seeds.end - seeds.start >= 1_000;
     for seed in seeds {
         match guarded(seed, Break::Nothing) {
-            Ok(Met { copies, behind, cut_off, passes, breaker, restored }) => {
+            Ok(Met { copies, behind, cut_off, passes, breaker, restored, sent_back }) => {
+                met.sent_back += sent_back;
                 met.copies += copies;
                 met.behind += behind;
                 met.cut_off += cut_off;
@@ -258,7 +265,15 @@ fn every_rule_holds_whatever_happens() {
         }
     }
     assert!(failed.is_empty(), "{} seeds failed; MILLSTREAM_SEED=N runs one:\n{}", failed.len(), failed.join("\n"));
-    let least = [met.copies / 100, met.behind / 100, met.cut_off / 10, met.passes / 10, met.breaker, met.restored / 10];
+    let least = [
+        met.copies / 100,
+        met.behind / 100,
+        met.cut_off / 10,
+        met.passes / 10,
+        met.breaker,
+        met.restored / 10,
+        met.sent_back / 10,
+    ];
     assert!(!many || least.iter().all(|n| *n >= 10), "the simulation no longer meets what it is about: {met:?}");
 }
 
@@ -354,4 +369,24 @@ fn copies_that_end_outside_the_transaction_are_noticed() {
 #[test]
 fn copies_written_outside_the_transaction_are_noticed() {
     goes_red(Break::ParkOutside, "has a copy and is not committed");
+}
+
+#[test]
+fn letters_that_are_sent_back_twice_are_noticed() {
+    goes_red(Break::SendTwice, "sent back twice");
+}
+
+#[test]
+fn letters_that_do_not_pass_dedup_though_they_are_to_are_noticed() {
+    goes_red(Break::ForgetForced, "which was sent back, gave nothing");
+}
+
+#[test]
+fn letters_that_keys_wait_for_are_noticed() {
+    goes_red(Break::SentBackAsParked, "R4");
+}
+
+#[test]
+fn letters_that_overtake_each_other_are_noticed() {
+    goes_red(Break::SentBackAnyhow, "which was sent back, came after a later one");
 }

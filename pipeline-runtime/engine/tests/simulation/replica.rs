@@ -22,6 +22,7 @@ pub struct Replica {
     /// Counts of engines that are gone.
     pub before: u64,
     pub parked_before: i64,
+    pub redriven_before: u64,
     met: Met,
     pub violations: u64,
 }
@@ -40,6 +41,7 @@ impl Replica {
             sent: Vec::new(),
             before: 0,
             parked_before: 0,
+            redriven_before: 0,
             met: Met::default(),
             violations: 0,
         }
@@ -59,11 +61,12 @@ impl Replica {
     pub fn restart(&mut self) {
         self.before += self.engine.counters().read;
         self.parked_before += self.engine.counters().parked;
+        self.redriven_before += self.engine.counters().redriven;
         self.violations += self.engine.counters().violations.total();
         let fresh = Self::new(self.index, self.config.clone(), self.seed.wrapping_add(1));
         let met = self.met();
-        let Self { before, parked_before, violations, .. } = *self;
-        *self = Self { before, parked_before, violations, met, ..fresh };
+        let Self { before, parked_before, redriven_before, violations, .. } = *self;
+        *self = Self { before, parked_before, redriven_before, violations, met, ..fresh };
     }
 
     /// Becomes the owner of a partition: restores its state and reads on from the committed position.
@@ -245,6 +248,10 @@ impl Replica {
             Kind::Bulky if attempt > 2 => Fate::Forwarded(Out::Forward),
             Kind::Flaky(_) | Kind::Bulky => return self.try_again(ticket, attempt, record, world),
         };
+        // A record that is dropped may have been so before the call.
+        if record.kind != Kind::Drop {
+            self.engine.answered(ticket, world.now());
+        }
         self.engine.finish(ticket, fate, world.now());
     }
 
@@ -448,18 +455,19 @@ fn copy_of<'a>(
     size: usize,
     world: &World,
 ) -> Option<Copy<'a>> {
-    let Head { input, offset, attempts, due } = record.head?;
+    let Head { input, offset, attempts, due, sent_back } = record.head?;
+    let broken = world.promise.broken;
     Some(Copy {
         origin_input: input,
         origin_offset: offset,
-        key: key.as_ref().map(|k| &k[..]),
+        key: key.as_ref().map(|k| &k[..]).filter(|_| sent_back.is_none() || broken != Break::SentBackAnyhow),
         id,
         timestamp: world.told_time(record.timestamp),
         size,
         attempts,
         delay_ms: u64::try_from(due - world.now().wall_ms).unwrap_or(0),
-        parked: true,
-        forced: false,
+        parked: sent_back.is_none() || broken == Break::SentBackAsParked,
+        forced: sent_back == Some(true) && broken != Break::ForgetForced,
     })
 }
 

@@ -42,6 +42,14 @@ pub enum Break {
     CopiesOutside,
     /// Copies are durable even when the transaction is not.
     ParkOutside,
+    /// A letter is sent back, and that it was is forgotten.
+    SendTwice,
+    /// The engine is not told that a letter is to pass dedup.
+    ForgetForced,
+    /// The engine is told that keys wait for letters that are sent back.
+    SentBackAsParked,
+    /// Letters that are sent back are run in any order.
+    SentBackAnyhow,
 }
 
 /// What the filter does with a record.
@@ -67,6 +75,8 @@ pub struct Head {
     pub attempts: u32,
     /// By the wall clock.
     pub due: i64,
+    /// A letter that was sent back; whether past dedup.
+    pub sent_back: Option<bool>,
 }
 
 /// One record of the input.
@@ -103,6 +113,8 @@ pub enum Out {
 pub struct Ended {
     pub input: u16,
     pub offset: i64,
+    /// Where its copy lies, if it is the end of a letter that was sent back.
+    pub sent_back: Option<i64>,
     pub out: Out,
     /// No partition's time was later when it became visible.
     pub latest: i64,
@@ -141,6 +153,8 @@ pub struct Partition {
     pub state: Vec<Vec<u8>>,
     /// Visible ends, in order.
     pub outputs: Vec<Ended>,
+    /// Which of them are letters that were sent back.
+    pub sent: BTreeSet<usize>,
     /// The latest time of a record that was read, no later than the wall clock then.
     latest: i64,
 }
@@ -210,7 +224,12 @@ impl World {
     /// Where the records of open copies were first read, sorted.
     pub fn open_copies(&self, partition: u32) -> Vec<(u16, i64)> {
         let log = &self.partitions[partition as usize].inputs[usize::from(self.retry)];
-        let open = log.records.iter().filter(|r| !log.covered.contains(&r.offset)).filter_map(|r| r.head);
+        let open = log
+            .records
+            .iter()
+            .filter(|r| !log.covered.contains(&r.offset))
+            .filter_map(|r| r.head)
+            .filter(|h| h.sent_back.is_none());
         open.map(|head| (head.input, head.offset)).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -349,9 +368,12 @@ impl World {
                 self.set_aside(*place, attempts, due);
                 continue;
             }
+            let head = if place.input == self.retry { self.record(*place).head } else { None };
+            let is_sent_back = head.is_some_and(|head| head.sent_back.is_some());
             let partition = &mut self.partitions[place.slot as usize];
-            let ended = Ended { input: origin.input, offset: origin.offset, out: *out, latest: partition.latest };
-            partition.outputs.push(ended);
+            let sent_back = is_sent_back.then_some(place.offset);
+            let Place { input, offset, .. } = origin;
+            partition.outputs.push(Ended { input, offset, sent_back, out: *out, latest: partition.latest });
         }
         self.pass_on(outputs);
     }
@@ -359,7 +381,7 @@ impl World {
     /// A copy is in `.retry`, with a marker after it.
     pub fn set_aside(&mut self, place: Place, attempts: u32, due: i64) {
         let record = self.record(place).clone();
-        let head = Head { input: place.input, offset: place.offset, attempts, due };
+        let head = Head { input: place.input, offset: place.offset, attempts, due, sent_back: None };
         let retry = &mut self.partitions[place.slot as usize].inputs[usize::from(self.retry)];
         retry.records.push(Rec { offset: retry.end, head: Some(head), ..record });
         retry.end += 1 + retry.end % 2;

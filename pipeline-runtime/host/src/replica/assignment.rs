@@ -8,6 +8,7 @@ use millstream_log::{Assignment, Class, End, LogError, LogResult, Position, Topi
 use millstream_spec::model;
 
 use super::commit::engine_error;
+use super::scan::AT_ONCE;
 use super::{Ages, Replica, stopped};
 use crate::changes::moved_to;
 use crate::restore::restore;
@@ -23,8 +24,11 @@ impl Replica {
             slots.entry(assignment.partition.partition as u32).or_default().push(assignment);
         }
         self.replay_goes_on()?;
-        let mut positions = Vec::new();
+        let mut all = Vec::new();
+        let mut partitions = 0;
+        let until = Instant::now() + AT_ONCE;
         for (slot, assignments) in slots {
+            let mut positions = Vec::new();
             self.is_known(slot)?;
             let starts = self.starts(slot, &assignments)?;
             let mut restored = self.engine.restore();
@@ -47,14 +51,16 @@ impl Replica {
                 positions.push(position);
             }
             self.engine.assign(slot, epoch, &starts, restored, self.clock.now()).map_err(|e| engine_error(&e))?;
+            partitions += positions.len();
             if self.parking.input.is_some() {
-                self.restore_copies(slot, &starts[starts.len() - 1])?;
+                positions = self.scan(slot, &starts[starts.len() - 1], positions, until)?;
             }
+            all.append(&mut positions);
         }
-        tracing::info!(stage = %self.cx.plan.group, partitions = positions.len(), "partitions assigned");
+        tracing::info!(stage = %self.cx.plan.group, partitions, "partitions assigned");
         // Where a new group begins is committed by this, so that a restart before the first commit begins there again,
         // whatever `latest` or a time would mean by then.
-        self.member.start(&positions)
+        if all.is_empty() { Ok(()) } else { self.member.start(&all) }
     }
 
     /// A partition that was added since the run began has no dead letters and no state of its own, and keys of others:
@@ -191,6 +197,7 @@ impl Replica {
             self.trim.slots.remove(slot);
             self.parking.forget(*slot);
             self.at_end.retain(|(known, _)| known != slot);
+            self.scans.retain(|scan| scan.slot != *slot);
             let topics: Vec<std::sync::Arc<str>> = self.topics().cloned().collect();
             for (input, topic) in topics.into_iter().enumerate() {
                 if self.epochs.remove(&(*slot, input as u16)).is_some() {

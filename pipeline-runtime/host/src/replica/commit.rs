@@ -125,12 +125,13 @@ impl Replica {
     pub(super) fn rewind(&mut self) -> LogResult<()> {
         self.txn = Transaction::default();
         self.member.abort()?;
-        let (positions, cancelled) = self.engine.aborted(self.clock.now());
+        let (mut positions, cancelled) = self.engine.aborted(self.clock.now());
         self.cancel(&cancelled);
         self.at_end.clear();
         for at in &positions {
             self.note_reached(at.slot, at.input, at.offset);
         }
+        positions.retain(|p| !self.is_scanned(p.slot));
         let positions = self.positions(positions);
         if positions.is_empty() { Ok(()) } else { self.member.start(&positions) }
     }

@@ -8,6 +8,7 @@ mod assignment;
 mod commit;
 mod parking;
 mod replaying;
+mod scan;
 mod trim;
 mod work;
 
@@ -76,6 +77,8 @@ pub(crate) struct Replica {
     trim: trim::Trim,
     parking: parking::Parking,
     at_end: replaying::AtEnd,
+    /// Slots that are assigned and not read yet.
+    scans: Vec<scan::Scan>,
     /// Records whose outputs the log refused: how often, and why.
     refused: HashMap<Place, (u32, String)>,
 }
@@ -164,6 +167,7 @@ impl Replica {
             trim: trim::Trim::new(plan.engine.dedup.map_or(0, |d| d.window_ms)),
             parking: parking::Parking::new(retries.then_some(inputs)),
             at_end: replaying::AtEnd::new(),
+            scans: Vec::new(),
             refused: HashMap::new(),
             cx,
         })
@@ -192,6 +196,7 @@ impl Replica {
     fn turn(&mut self, batches: &mut Vec<Batch>) -> LogResult<()> {
         let paused = self.cx.paused.load(Ordering::Relaxed);
         let waiting = self.poll(batches, paused)?;
+        self.scan_on()?;
         let got = !batches.is_empty();
         for batch in batches.drain(..) {
             self.admit(batch)?;
@@ -211,7 +216,7 @@ impl Replica {
         self.trim_state()?;
         self.trim_retry(false)?;
         self.cx.status.set_now(self.in_hand());
-        self.cx.status.set_idle(idle && self.engine.is_idle() && self.leaving.is_empty());
+        self.cx.status.set_idle(idle && self.engine.is_idle() && self.leaving.is_empty() && self.scans.is_empty());
         Ok(())
     }
 
@@ -249,6 +254,7 @@ impl Replica {
             Some(at) => Duration::from_millis(at.saturating_sub(now.mono_ms)).min(IDLE_POLL),
             None => IDLE_POLL,
         };
+        let due = if self.scans.is_empty() { due } else { due.min(PAUSE) };
         if self.engine.has_uncommitted() { due.min(IDLE_GAP).max(Duration::from_millis(1)) } else { due }
     }
 

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use millstream_engine::{Copy, Fate, Now, Place, Reason, Start, Ticket};
+use millstream_engine::{Copy, Fate, Now, Place, Reason, Ticket};
 use millstream_filter_api::Failure;
-use millstream_log::{Batch, Class, End, LogError, LogResult, Outgoing, Position, TopicPartition};
+use millstream_log::{Batch, Class, LogError, LogResult, Outgoing, Position, TopicPartition};
 
 use super::{Replica, Runner};
 use crate::input::Input;
 use crate::outputs::Written;
-use crate::restore;
 use crate::retry_topic::{self, Note};
 
 /// Between two looks at what of `.retry` can go.
@@ -149,23 +148,6 @@ impl Replica {
         Ok(())
     }
 
-    /// Tells the engine which keys of a new slot are set aside. The bound is taken after the owner before has been
-    /// fenced, as for `.state`.
-    pub(super) fn restore_copies(&mut self, slot: u32, start: &Start) -> LogResult<()> {
-        let place = TopicPartition::new(Arc::clone(&self.cx.plan.retry), slot as i32);
-        let high = self.cx.log.ends(std::slice::from_ref(&place), End::High)?[0];
-        let now = self.clock.now();
-        let (engine, plan) = (&mut self.engine, &self.cx.plan);
-        restore::read(&*self.cx.log, &place, start.offset..high, |record| {
-            let (offset, size) = (record.offset, record.size());
-            let (read, note) = Input::of_copy(plan, &place.topic, slot as i32, record)
-                .map_err(|newer| unreadable(&place, offset, &newer))?;
-            let key = read.record.key.as_deref();
-            engine.restore_copy(slot, offset, &copy(&read, note.as_ref(), key, &read.dedup_id(), size, offset, now));
-            Ok(())
-        })
-    }
-
     /// Reads `.retry` again where copies were passed over for want of room. Nothing may be in the open transaction.
     pub(super) fn reread(&mut self) -> LogResult<()> {
         let slots = self.engine.rereads();
@@ -187,7 +169,8 @@ impl Replica {
     pub(super) fn pause_full(&mut self) -> LogResult<()> {
         let retry = self.parking.input;
         let full = self.engine.full_slots().filter(|(_, input)| Some(*input) != retry);
-        let full: BTreeSet<(u32, u16)> = full.chain(self.at_end.iter().copied()).collect();
+        let full = full.chain(self.at_end.iter().copied()).filter(|(slot, _)| !self.is_scanned(*slot));
+        let full: BTreeSet<(u32, u16)> = full.collect();
         if full == self.parking.paused {
             return Ok(());
         }
@@ -233,18 +216,18 @@ impl Replica {
                 self.parking.open = Some((Instant::now(), Instant::now()));
                 self.cx.status.set_breaker(Some(crate::clock::wall_ms()));
                 tracing::warn!(%stage, last = %code, %message,
-                    "calls fail for every key; nothing more is read until one succeeds [{BREAKER_OPEN}]");
+                    "calls fail for every key; records are read and tried one at a time until one is answered [{BREAKER_OPEN}]");
             }
             (Some(_), Some((since, said))) if said.elapsed() >= SAY_EVERY => {
                 self.parking.open = Some((since, Instant::now()));
                 tracing::warn!(%stage, seconds = since.elapsed().as_secs(), last = %code, %message,
-                    "calls still fail for every key; nothing more is read until one succeeds [{BREAKER_OPEN}]");
+                    "calls still fail for every key; records are read and tried one at a time until one is answered [{BREAKER_OPEN}]");
             }
             (None, Some((since, _))) => {
                 self.parking.open = None;
                 self.cx.status.set_breaker(None);
                 tracing::info!(%stage, seconds = since.elapsed().as_secs(),
-                    "a call succeeded, and reading goes on [{BREAKER_OPEN}]");
+                    "a call was answered, and reading goes on [{BREAKER_OPEN}]");
             }
             _ => {}
         }
@@ -281,7 +264,7 @@ impl Replica {
 }
 
 /// What the engine is told of a copy. One that cannot be read is nobody's: it waits for no key.
-fn copy<'a>(
+pub(super) fn copy<'a>(
     read: &Input,
     note: Option<&Note>,
     key: Option<&'a [u8]>,
@@ -309,6 +292,6 @@ fn copy<'a>(
 /// A day: longer than any backoff, and than what servers ask for.
 const LONGEST_WAIT_MS: u64 = 24 * 3_600_000;
 
-fn unreadable(place: &TopicPartition, offset: i64, why: &retry_topic::Unreadable) -> LogError {
+pub(super) fn unreadable(place: &TopicPartition, offset: i64, why: &retry_topic::Unreadable) -> LogError {
     LogError::new(Class::Config, "newer_version", format!("{place} offset {offset}: {why}"))
 }

@@ -77,17 +77,18 @@ impl Replica {
             Task::Park(why) => return self.park(ticket, place, input, attempt, why, now),
         }
         if attempt > 1 && self.too_old(&input, now) {
-            return self.end_too_old(ticket, place, input, attempt - 1, now);
+            return self.end_too_old(ticket, place, input, attempt - 1, false, now);
         }
         let plan = &self.cx.plan.inputs[usize::from(input.input)];
         let record = match input.attempt(plan, attempt, now.wall_ms) {
             Ok(record) => record,
-            Err(failure) => return self.conclude(ticket, place, input, Ended::Failed(usize::MAX, failure), now),
+            Err(failure) => return self.conclude(ticket, place, input, Ended::Failed(usize::MAX, failure), false, now),
         };
         match &mut self.runner {
             Runner::Inline(chain) => {
                 let ended = chain.run(record);
-                self.conclude(ticket, place, input, ended, now);
+                // Nothing is called, so whatever did not fail is as good as an answer.
+                self.conclude(ticket, place, input, ended, true, now);
             }
             Runner::Calls(calls) => calls.start(ticket, place, input, record, attempt),
         }
@@ -99,7 +100,7 @@ impl Replica {
         let answers = calls.collect();
         let now = self.clock.now();
         for answer in answers {
-            self.conclude(answer.ticket, answer.place, answer.input, answer.ended, now);
+            self.conclude(answer.ticket, answer.place, answer.input, answer.ended, answer.answered, now);
         }
     }
 
@@ -110,8 +111,12 @@ impl Replica {
         }
     }
 
-    /// Tells the engine what became of an attempt.
-    fn conclude(&mut self, ticket: Ticket, place: Place, input: Input, ended: Ended, now: Now) {
+    /// Tells the engine what became of an attempt, and whether what it called has `answered`.
+    fn conclude(&mut self, ticket: Ticket, place: Place, input: Input, ended: Ended, answered: bool, now: Now) {
+        let failed = matches!(&ended, Ended::Failed(_, failure) if failure.class == Class::Transient);
+        if answered && !failed {
+            self.engine.answered(ticket, now);
+        }
         let fate = match ended {
             Ended::Forwarded(records) => {
                 let codec = &self.cx.plan.inputs[usize::from(input.input)].codec;
@@ -149,7 +154,7 @@ impl Replica {
         input.note_failure(failure, self.filter_name(at));
         if self.too_old(&input, now) {
             let attempts = input.attempts;
-            return self.end_too_old(ticket, place, input, attempts, now);
+            return self.end_too_old(ticket, place, input, attempts, true, now);
         }
         match self.engine.finish(ticket, Fate::Retry { record: input, after_ms }, now) {
             Finished::Taken | Finished::Stale => {}
@@ -170,10 +175,15 @@ impl Replica {
     }
 
     /// The dead letter of a record that `retry.until` allows no further attempt: with what the last one failed with.
-    fn end_too_old(&mut self, ticket: Ticket, place: Place, input: Input, attempts: u32, now: Now) {
+    /// `failed`: that was this one.
+    fn end_too_old(&mut self, ticket: Ticket, place: Place, input: Input, attempts: u32, failed: bool, now: Now) {
         let (code, message, filter) = input.past.as_ref().and_then(|p| p.failure.clone()).unwrap_or_default();
         let failure = Failure { class: Class::Transient, code, message, retry_after: None };
-        let fate = self.letter(place, &input, &filter, &failure, attempts, "exhausted");
+        let letter = self.letter(place, &input, &filter, &failure, attempts, "exhausted");
+        let fate = match letter {
+            Fate::DeadLettered(letter) => Fate::Expired { letter, failed },
+            other => other,
+        };
         self.engine.finish(ticket, fate, now);
     }
 

@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use millstream_log::{
-    Batch, Budget, Class, Committed, End, Event, Isolation, Log, LogError, LogResult, Member, MemberConfig, NewTopic,
-    Outgoing, Position, Reader, Sent, TopicInfo, TopicPartition, Waker, Writer,
+    Class, Log, LogError, LogLayer, LogResult, Member, MemberConfig, MemberLayer, NewTopic, Outgoing, Position, Sent,
+    Writer,
 };
 
 /// When the step fails.
@@ -67,37 +67,13 @@ impl FaultyLog {
     }
 }
 
-impl Log for FaultyLog {
-    fn describe(&self, topics: &[&str]) -> LogResult<Vec<Option<TopicInfo>>> {
-        self.real.describe(topics)
-    }
-
-    fn topics(&self) -> LogResult<Vec<String>> {
-        self.real.topics()
+impl LogLayer for FaultyLog {
+    fn beneath(&self) -> &dyn Log {
+        &*self.real
     }
 
     fn create(&self, topics: &[NewTopic]) -> LogResult<()> {
         self.steps.plain(|| self.real.create(topics))
-    }
-
-    fn delete(&self, topics: &[&str]) -> LogResult<()> {
-        self.real.delete(topics)
-    }
-
-    fn ends(&self, partitions: &[TopicPartition], end: End) -> LogResult<Vec<i64>> {
-        self.real.ends(partitions, end)
-    }
-
-    fn committed(&self, group: &str, partitions: &[TopicPartition]) -> LogResult<Vec<Option<Committed>>> {
-        self.real.committed(group, partitions)
-    }
-
-    fn delete_groups(&self, groups: &[&str]) -> LogResult<()> {
-        self.real.delete_groups(groups)
-    }
-
-    fn delete_before(&self, offsets: &[(TopicPartition, i64)]) -> LogResult<()> {
-        self.real.delete_before(offsets)
     }
 
     fn join(&self, config: MemberConfig) -> LogResult<Box<dyn Member>> {
@@ -110,20 +86,12 @@ impl Log for FaultyLog {
         Ok(Box::new(FaultyMember { real, steps: Arc::clone(&self.steps) }))
     }
 
-    fn reader(&self, isolation: Isolation) -> LogResult<Box<dyn Reader>> {
-        self.real.reader(isolation)
-    }
-
     fn writer(&self) -> LogResult<Box<dyn Writer>> {
         if self.late.is_some() {
             return Err(LogError::new(Class::Retry, "broken_on_purpose", "nobody hears of it"));
         }
         let real = self.real.writer()?;
         Ok(Box::new(FaultyWriter { real, steps: Arc::clone(&self.steps) }))
-    }
-
-    fn name(&self) -> String {
-        self.real.name()
     }
 }
 
@@ -147,21 +115,21 @@ struct FaultyMember {
     steps: Arc<Steps>,
 }
 
-impl Member for FaultyMember {
-    fn poll(&mut self, budget: Budget, timeout: Duration, batches: &mut Vec<Batch>) -> LogResult<Vec<Event>> {
-        self.real.poll(budget, timeout, batches)
+impl MemberLayer for FaultyMember {
+    fn beneath(&self) -> &dyn Member {
+        &*self.real
+    }
+
+    fn beneath_mut(&mut self) -> &mut dyn Member {
+        &mut *self.real
+    }
+
+    fn into_beneath(self: Box<Self>) -> Box<dyn Member> {
+        self.real
     }
 
     fn start(&mut self, positions: &[Position]) -> LogResult<()> {
         self.steps.plain(|| self.real.start(positions))
-    }
-
-    fn pause(&mut self, partitions: &[TopicPartition], paused: bool) -> LogResult<()> {
-        self.real.pause(partitions, paused)
-    }
-
-    fn release(&mut self, partitions: &[TopicPartition]) -> LogResult<()> {
-        self.real.release(partitions)
     }
 
     fn send(&mut self, records: &mut Vec<Outgoing>) -> Result<(), Sent> {
@@ -170,21 +138,5 @@ impl Member for FaultyMember {
 
     fn commit(&mut self, positions: &[Position]) -> Result<(), Sent> {
         self.steps.take(|| self.real.commit(positions))
-    }
-
-    fn abort(&mut self) -> LogResult<()> {
-        self.real.abort()
-    }
-
-    fn max_metadata(&self) -> usize {
-        self.real.max_metadata()
-    }
-
-    fn waker(&self) -> Waker {
-        self.real.waker()
-    }
-
-    fn leave(self: Box<Self>, deadline: Duration) {
-        self.real.leave(deadline);
     }
 }

@@ -1,19 +1,25 @@
 //! A stage whose filter calls out, on the embedded log: order per key through retries, time-outs, panics, dead letters.
 
+mod held_up;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use held_up::HeldUp;
 use millstream_embedded::{EmbeddedLog, EmbeddedOptions};
 use millstream_filter_api::{
     Built, Call, CallContext, CallFuture, Called, CheckContext, Checked, Failure, Files, FilterSpec, Headers, Issue,
     Node, Outcome, Outputs, Page, Record,
 };
 use millstream_host::{RunOptions, Stop, Summary, run};
-use millstream_log::{Budget, End, Isolation, Log, LogRecord, NewTopic, Outgoing, Retention, TopicPartition};
+use millstream_log::{
+    Budget, End, Isolation, Log, LogRecord, NewTopic, Outgoing, Retention, TopicPartition, partition_of,
+};
 use millstream_spec::model::Pipeline;
 use millstream_spec::{Registry, SourceFile, check};
 
@@ -130,7 +136,7 @@ impl World {
         let mut batch = records
             .iter()
             .map(|(key, value)| Outgoing {
-                to: TopicPartition::new("jobs", millstream_log::partition_of(key.as_bytes(), 2)),
+                to: TopicPartition::new("jobs", partition_of(key.as_bytes(), 2)),
                 key: Some(Bytes::copy_from_slice(key.as_bytes())),
                 value: Some(Bytes::copy_from_slice(value.as_bytes())),
                 headers: Headers::new(),
@@ -143,18 +149,50 @@ impl World {
     }
 
     fn run(&self) -> Summary {
+        self.run_on(Arc::clone(&self.log), true, Stop::new(Duration::from_secs(10)))
+    }
+
+    fn run_on(&self, log: Arc<dyn Log>, until_idle: bool, stop: Stop) -> Summary {
         let options = RunOptions {
-            until_idle: true,
+            until_idle,
             feed: true,
             create_source: false,
             apply: false,
             accept_gap: false,
             stages: None,
             instance: None,
-            stop: Stop::new(Duration::from_secs(10)),
+            stop,
             progress: None,
         };
-        run(Arc::clone(&self.log), std::slice::from_ref(&self.pipeline), &options).expect("a clean run")
+        run(log, std::slice::from_ref(&self.pipeline), &options).expect("a clean run")
+    }
+
+    /// Runs on a log of its own until `then` is over.
+    fn run_while(&self, log: Arc<dyn Log>, then: impl FnOnce()) {
+        let stop = Stop::new(Duration::from_secs(10));
+        std::thread::scope(|scope| {
+            let drain = Drain(stop.clone());
+            scope.spawn(|| self.run_on(log, false, stop));
+            then();
+            drop(drain);
+        });
+    }
+
+    /// Waits until a topic holds these payloads of a key.
+    fn wait_for(&self, topic: &str, key: &str, payloads: &[&str]) {
+        let deadline = Instant::now() + Duration::from_secs(80);
+        loop {
+            let there = if self.log.describe(&[topic]).expect("described")[0].is_some() {
+                texts(self.read(topic).get(key))
+            } else {
+                Vec::new()
+            };
+            if there == payloads {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{topic} has {there:?} of {key}, and not {payloads:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// All records of a topic, by key, in order per partition.
@@ -180,6 +218,15 @@ impl World {
         }
         assert_eq!(left, 0, "all of {topic} was read");
         found
+    }
+}
+
+/// Ends a run, also when the test fails meanwhile.
+struct Drain(Stop);
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.0.drain();
     }
 }
 
@@ -241,4 +288,40 @@ fn a_second_run_has_nothing_to_do() {
     assert_eq!(world.run().pipelines[0].stages[0].read, 1);
     assert_eq!(world.run().pipelines[0].stages[0].read, 0);
     assert_eq!(texts(world.read("calls.work").get("a")), ["ok 1"]);
+}
+
+const PARKS: &str = "
+apiVersion: millstream/v1
+pipeline: calls
+source:
+  topic: jobs
+  format: text
+stages:
+  - name: work
+    filter: call
+    retry: { attempts: 50, backoff: 60s..60s, park_after: { attempts: 1, time: 5s } }
+    dedup: off
+";
+
+/// A new owner cannot tell yet which keys of one partition are set aside: that partition waits, and no other. Seen red
+/// with a replica that waits for `.retry` before it goes on.
+#[test]
+fn a_transaction_open_in_one_partition_of_retry_holds_up_no_other() {
+    let world = World::new(PARKS);
+    let of = |p: i32| ["a", "b", "c", "d", "e", "f"].into_iter().filter(move |k| partition_of(k.as_bytes(), 2) == p);
+    let (parked, same) = (of(0).next().expect("a key"), of(0).nth(1).expect("another key"));
+    let other = of(1).next().expect("a key elsewhere");
+    world.write(&[(parked, "down 1")]);
+    world.run_while(Arc::clone(&world.log), || world.wait_for("calls.work.retry", parked, &["down 1"]));
+    let open = Arc::new(AtomicBool::new(true));
+    let place = TopicPartition::new("calls.work.retry", 0);
+    let log = HeldUp { real: Arc::clone(&world.log), place, open: Arc::clone(&open) };
+    world.write(&[(other, "ok 1"), (same, "ok 1"), (parked, "ok 2")]);
+    world.run_while(Arc::new(log), || {
+        world.wait_for("calls.work", other, &["ok 1"]);
+        assert_eq!(texts(world.read("calls.work").get(same)), [""; 0], "it is not known whether it may go on");
+        open.store(false, Ordering::SeqCst);
+        world.wait_for("calls.work", same, &["ok 1"]);
+        world.wait_for("calls.work.retry", parked, &["down 1", "ok 2"]);
+    });
 }

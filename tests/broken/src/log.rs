@@ -46,6 +46,14 @@ impl Log for BrokenLog {
         self.real.create(topics)
     }
 
+    fn add_partitions(&self, topics: &[(&str, i32)]) -> LogResult<()> {
+        self.real.add_partitions(topics)
+    }
+
+    fn settling(&self) -> Duration {
+        self.real.settling()
+    }
+
     fn delete(&self, topics: &[&str]) -> LogResult<()> {
         self.real.delete(topics)
     }
@@ -55,7 +63,12 @@ impl Log for BrokenLog {
     }
 
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> LogResult<Vec<Option<Committed>>> {
-        self.real.committed(group, partitions)
+        let mut found = self.real.committed(group, partitions)?;
+        if self.breaks == Break::AllPassed {
+            let far = || Committed { offset: i64::MAX / 2, metadata: String::new() };
+            found.iter_mut().for_each(|committed| committed.get_or_insert_with(far).offset = i64::MAX / 2);
+        }
+        Ok(found)
     }
 
     fn delete_groups(&self, groups: &[&str]) -> LogResult<()> {

@@ -14,10 +14,12 @@ mod compare_tests;
 mod fingerprint;
 mod hold;
 mod moved;
+mod repartition;
 mod survey;
 
 pub use apply::{Applied, ApplyOptions, apply};
 pub use begin::{begin, note};
 pub use compare::Difference;
+pub use fingerprint::Fingerprint;
 pub use moved::moved_to;
-pub use survey::{ChangePlan, GroupPlan, PlacePlan, TopicPlan, look};
+pub use survey::{ChangePlan, GroupPlan, GrowPlan, PlacePlan, TopicPlan, look};

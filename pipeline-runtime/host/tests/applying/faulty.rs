@@ -80,6 +80,10 @@ impl Log for FaultyLog {
         self.steps.plain(|| self.real.create(topics))
     }
 
+    fn add_partitions(&self, topics: &[(&str, i32)]) -> LogResult<()> {
+        self.steps.plain(|| self.real.add_partitions(topics))
+    }
+
     fn delete(&self, topics: &[&str]) -> LogResult<()> {
         self.real.delete(topics)
     }

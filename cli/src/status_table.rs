@@ -70,6 +70,10 @@ fn notes(stage: &StageStatus, processes: usize, now: i64) -> Vec<String> {
     if stage.counts.held > 0 {
         notes.push(format!("{} held behind a dead letter", grouped(stage.counts.held)));
     }
+    if let Some(waiting) = &stage.waiting {
+        let why = if waiting.settled { "the old ones are worked off" } else { "their writers know of them" };
+        notes.push(format!("partitions from {} of {} wait until {why}", waiting.from, waiting.to));
+    }
     let here = stage.replicas.processes.len();
     notes.extend(stage.replay.as_ref().and_then(|replay| replay_note(replay, here, now)));
     if processes > 0 && here < processes {
@@ -110,7 +114,7 @@ fn replay_note(replay: &ReplayStatus, processes: usize, now: i64) -> Option<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_host::{Counts, ProcessStatus, Rates, ReplicasStatus, Trouble};
+    use millstream_host::{Counts, ProcessStatus, Rates, ReplicasStatus, Trouble, WaitingStatus};
 
     #[test]
     fn the_table() {
@@ -130,6 +134,7 @@ mod tests {
                 running: 3,
                 processes: [("p".to_owned(), 2), ("q".to_owned(), 1)].into(),
             },
+            waiting: None,
             trouble: None,
         };
         let trouble = Trouble { at: 1_000, message: "no broker".into(), gave_up: false };
@@ -137,6 +142,7 @@ mod tests {
         second.replicas.processes.remove("q");
         second.more_dead_letters = true;
         second.counts.held = 12;
+        second.waiting = Some(WaitingStatus { from: 4, to: 6, settled: true });
         let status = PipelineStatus {
             name: "orders".into(),
             processes: vec![process("p"), process("q")],
@@ -147,7 +153,7 @@ mod tests {
 orders  2 processes
 stage    lag  read/s  forwarded/s  dropped/s  duplicates/s  to dlq/s  in flight  retrying  parked  dead letters  replicas
 clean  1,200   1,234        1,000          0             0         0         64         1   1,017             3       3/6  scaled to 3 per process (file: 2)
-split      -   1,234        1,000          0             0         0         64         1   1,017            3+       3/2  paused; 12 held behind a dead letter; in 1 of 2 processes; last error 4 s ago: no broker
+split      -   1,234        1,000          0             0         0         64         1   1,017            3+       3/2  paused; 12 held behind a dead letter; partitions from 4 of 6 wait until the old ones are worked off; in 1 of 2 processes; last error 4 s ago: no broker
 ";
         assert_eq!(status_table(&[status], 5_000, Paint::new(false)), expected);
     }

@@ -25,6 +25,10 @@ pub struct ApplyArgs {
     /// Leave records behind that nobody would read later
     #[arg(long)]
     leave_unread: bool,
+    /// Agree to other numbers of partitions: topics get as many as the file says, and partitions that were added to a topic
+    /// are read when the old ones are worked off. Repeats are not noticed across that moment
+    #[arg(long)]
+    repartition: bool,
     /// Make a source topic that does not exist
     #[arg(long)]
     create_source: bool,
@@ -42,7 +46,11 @@ pub fn run(args: ApplyArgs, cx: &Context) -> Outcome {
         .map_err(|e| Failure::failed(format!("cannot listen for signals: {e}")))?;
     let log = cx.open_log()?;
     let patience = Patience::start(&*log, Some(LIMIT));
-    let options = ApplyOptions { leave_unread: args.leave_unread, create_source: args.create_source };
+    let options = ApplyOptions {
+        leave_unread: args.leave_unread,
+        create_source: args.create_source,
+        repartition: args.repartition,
+    };
     let mut plans = Vec::new();
     for pipeline in &pipelines {
         // What the log says no to is no fault of the command line.

@@ -63,6 +63,9 @@ pub fn show(plan: &ChangePlan, paint: Paint) -> String {
     for topic in &plan.topics {
         out.push_str(&format!("  make    {} ({})\n", topic.name, counted(topic.partitions as usize, "partition")));
     }
+    for topic in &plan.grow {
+        out.push_str(&format!("  grow    {} ({} to {} partitions)\n", topic.name, topic.from, topic.to));
+    }
     for group in &plan.groups {
         let unread = if group.unread == 0 { String::new() } else { format!(", {} offsets to read", group.unread) };
         out.push_str(&format!("  begin   {} in {}: {}{unread}\n", group.group, group.topic, group.begins));

@@ -6,7 +6,7 @@ use std::path::Path;
 use millstream_log::{Class, LogError};
 
 /// All codes of this crate, so that an error keeps its code over the socket.
-pub(crate) const CODES: [&str; 20] = [
+pub(crate) const CODES: [&str; 19] = [
     "unknown_topic",
     "unknown_partition",
     "log_io",
@@ -24,7 +24,6 @@ pub(crate) const CODES: [&str; 20] = [
     "transaction_lost",
     "transaction_too_large",
     "metadata_too_large",
-    "partitions_differ",
     "topic_name",
     "topic_partitions",
 ];

@@ -98,6 +98,8 @@ pub(crate) enum Op {
     Low { topic: u32, partition: u32, offset: i64 },
     /// The next record gets this offset; only in a frame with `Reset`.
     Next { topic: u32, partition: u32, offset: i64 },
+    /// A topic has this many partitions from now on; never fewer. Not in a frame with `Reset`, which says it in `Topic`.
+    Partitions { topic: u32, partitions: u32 },
     /// A group's position.
     Position { group: String, topic: u32, partition: u32, offset: i64, metadata: String },
     /// A group's positions are gone, all of them. A program that does not know this says that the folder is of a later
@@ -186,6 +188,11 @@ impl Op {
             }
             Op::Low { topic, partition, offset } => put_offset(out, 4, *topic, *partition, *offset),
             Op::Next { topic, partition, offset } => put_offset(out, 5, *topic, *partition, *offset),
+            Op::Partitions { topic, partitions } => {
+                out.put_u8(8);
+                out.put_u32(*topic);
+                out.put_u32(*partitions);
+            }
             Op::Position { group, topic, partition, offset, metadata } => {
                 put_offset(out, 6, *topic, *partition, *offset);
                 out.put_str(group);
@@ -219,6 +226,7 @@ impl Op {
                 metadata: take.str()?.to_owned(),
             },
             7 => Op::GroupDeleted { group: take.str()?.to_owned() },
+            8 => Op::Partitions { topic: take.u32()?, partitions: take.u32()? },
             _ => return None,
         })
     }

@@ -52,6 +52,20 @@ impl Log for CoreLog {
         Ok(())
     }
 
+    fn add_partitions(&self, topics: &[(&str, i32)]) -> LogResult<()> {
+        self.change(|state| {
+            let mut ops = Vec::new();
+            for (name, partitions) in topics {
+                let topic = state.topic(name).ok_or_else(|| errors::unknown_topic(name))?;
+                check_partitions(name, *partitions)?;
+                if topic.partitions.len() < *partitions as usize {
+                    ops.push(Op::Partitions { topic: topic.id, partitions: *partitions as u32 });
+                }
+            }
+            Ok(ops)
+        })
+    }
+
     fn delete(&self, topics: &[&str]) -> LogResult<()> {
         self.change(|state| {
             let ids = topics.iter().filter_map(|name| state.topic(name).map(|t| t.id));
@@ -148,8 +162,12 @@ fn check_topic(new: &NewTopic) -> LogResult<()> {
             format!("{name:?} is no name for a topic: 1 to 249 letters, digits, dots, underscores and hyphens");
         return Err(LogError::new(Class::Config, "topic_name", message));
     }
-    if !(1..=MAX_PARTITIONS).contains(&new.partitions) {
-        let message = format!("topic {name} cannot have {} partitions: 1 to {MAX_PARTITIONS}", new.partitions);
+    check_partitions(name, new.partitions)
+}
+
+fn check_partitions(name: &str, partitions: i32) -> LogResult<()> {
+    if !(1..=MAX_PARTITIONS).contains(&partitions) {
+        let message = format!("topic {name} cannot have {partitions} partitions: 1 to {MAX_PARTITIONS}");
         return Err(LogError::new(Class::Config, "topic_partitions", message));
     }
     Ok(())

@@ -115,7 +115,7 @@ impl EmbeddedMember {
         let mut assigned = Vec::new();
         self.epoch += 1;
         for partition in free {
-            let Some(parts) = parts(&state, &self.config, *partition)? else { continue };
+            let Some(parts) = parts(&state, &self.config, *partition) else { continue };
             if !state.group(&self.config.group).0.claim(self.id, *partition) {
                 continue;
             }
@@ -353,24 +353,18 @@ impl Drop for EmbeddedMember {
 }
 
 /// A partition of the lead topic with its side partitions. `None` while one of the topics is missing.
-fn parts(state: &State, config: &MemberConfig, partition: i32) -> LogResult<Option<Vec<Part>>> {
-    let Some(lead) = state.topic(&config.lead) else { return Ok(None) };
+fn parts(state: &State, config: &MemberConfig, partition: i32) -> Option<Vec<Part>> {
     let mut parts = Vec::with_capacity(1 + config.side.len());
     for name in std::iter::once(&config.lead).chain(&config.side) {
-        let Some(topic) = state.topic(name) else { return Ok(None) };
-        if topic.partitions.len() != lead.partitions.len() {
-            let message = format!(
-                "topic {name} has {} partitions and topic {} has {}; they must be equal to be read together",
-                topic.partitions.len(),
-                config.lead,
-                lead.partitions.len()
-            );
-            return Err(LogError::new(Class::Config, "partitions_differ", message));
+        let topic = state.topic(name)?;
+        // It comes when the side topic has been given it too.
+        if topic.partitions.len() <= partition as usize {
+            return None;
         }
         let at = TopicPartition { topic: topic.name.clone(), partition };
         parts.push(Part { at, topic: topic.id, cursor: None, paused: false });
     }
-    Ok(Some(parts))
+    Some(parts)
 }
 
 #[cfg(test)]

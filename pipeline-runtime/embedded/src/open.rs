@@ -93,6 +93,9 @@ impl Log for EmbeddedLog {
     fn create(&self, topics: &[NewTopic]) -> LogResult<()> {
         self.log.create(topics)
     }
+    fn add_partitions(&self, topics: &[(&str, i32)]) -> LogResult<()> {
+        self.log.add_partitions(topics)
+    }
     fn delete(&self, topics: &[&str]) -> LogResult<()> {
         self.log.delete(topics)
     }

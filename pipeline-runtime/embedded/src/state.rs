@@ -157,6 +157,14 @@ impl State {
                     p.next = p.next.max(*offset);
                 }
             }
+            Op::Partitions { topic, partitions } => {
+                if let Some(topic) = self.by_id.get_mut(topic)
+                    && topic.partitions.len() < *partitions as usize
+                {
+                    topic.partitions.resize_with(*partitions as usize, Partition::default);
+                    self.rebalance();
+                }
+            }
             Op::Position { group, topic, partition, offset, metadata } => {
                 let committed = Committed { offset: *offset, metadata: metadata.clone() };
                 self.positions.entry(group.clone()).or_default().insert((*topic, *partition), committed);

@@ -84,29 +84,6 @@ fn metadata_has_a_largest_size() {
 }
 
 #[test]
-fn side_topics_must_have_as_many_partitions() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path());
-    topic(&*log, "lead", 2, Retention::Kept);
-    topic(&*log, "side", 3, Retention::Kept);
-    let mut member = log
-        .join(MemberConfig {
-            group: "g".into(),
-            lead: "lead".into(),
-            side: vec!["side".into()],
-            delivery: Delivery::ExactlyOnce,
-            name: "m".into(),
-            instance: None,
-            session_timeout: Duration::from_secs(10),
-            prefetch_bytes: 0,
-        })
-        .unwrap();
-    let error = member.poll(PLENTY, Duration::ZERO, &mut Vec::new()).unwrap_err();
-    assert_eq!((error.class, error.code), (Class::Config, "partitions_differ"));
-    assert!(error.message.contains("lead") && error.message.contains("side"), "{error}");
-}
-
-#[test]
 fn a_member_waits_for_its_topic() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());

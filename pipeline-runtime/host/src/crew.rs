@@ -7,6 +7,7 @@ use millstream_spec::model::Stage;
 
 use crate::clock::wall_ms;
 use crate::control::{Counts, Rates, StageReport, Trouble};
+use crate::growth::Gate;
 use crate::replica::BREAKER_OPEN;
 use crate::shared::{InHand, ReplicaStatus, Stop, Totals};
 
@@ -22,6 +23,8 @@ pub struct Crew<'a> {
     pub of_replay: bool,
     /// Whether dead letters were sent back to the stage, so that it has a topic `.retry` now, whatever its filters do.
     pub retry_made: Arc<AtomicBool>,
+    /// Which partitions may be begun.
+    pub gate: Arc<Gate>,
     wanted: AtomicU32,
     /// By number; one that left keeps its place, and with it its counts.
     slots: Mutex<Vec<Slot>>,
@@ -88,6 +91,7 @@ impl<'a> Crew<'a> {
             held_by_replay: AtomicBool::new(false),
             of_replay: false,
             retry_made: Arc::default(),
+            gate: Arc::default(),
             wanted: AtomicU32::new(stage.replicas),
             slots: Mutex::default(),
             trouble: Mutex::default(),

@@ -4,20 +4,13 @@ use millstream_log::{End, Log, LogResult, TopicPartition};
 use millstream_spec::model::{Pipeline, Stage};
 
 use crate::source;
-use crate::topics::Partitions;
 
 /// Stage by stage from the source: does every group of the stages `here` stand at the end of what it reads, with no open
 /// transaction? With `source`, has it given all it has?
 ///
 /// The order matters: a stage commits its outputs together with its position, so when it stands at the end of its
 /// input, all it will ever write is there before the next stage's end is asked.
-pub fn worked_off(
-    log: &dyn Log,
-    pipeline: &Pipeline,
-    topics: &Partitions,
-    here: &dyn Fn(&str) -> bool,
-    source: bool,
-) -> LogResult<bool> {
+pub fn worked_off(log: &dyn Log, pipeline: &Pipeline, here: &dyn Fn(&str) -> bool, source: bool) -> LogResult<bool> {
     if source && !source::finished(log, pipeline)? {
         return Ok(false);
     }
@@ -27,8 +20,10 @@ pub fn worked_off(
             continue;
         }
         for input in &stage.inputs {
+            // Asked each time: others may add partitions to a topic of theirs.
+            let Some(info) = &log.describe(&[&input.topic])?[0] else { return Ok(false) };
             let partitions: Vec<TopicPartition> =
-                (0..topics.of(&input.topic)).map(|p| TopicPartition::new(input.topic.as_str(), p)).collect();
+                (0..info.partitions).map(|p| TopicPartition::new(input.topic.as_str(), p)).collect();
             if !at_end(log, &stage.group, &partitions)? {
                 return Ok(false);
             }

@@ -6,6 +6,7 @@
 //! Start reading at [`run`], then `replica` (the loop of one replica) and `source` (files and generators).
 
 mod aside;
+mod backoff;
 mod calls;
 mod chain;
 mod changes;
@@ -13,12 +14,14 @@ mod clock;
 mod control;
 mod crew;
 mod dead_letter;
+mod growth;
 mod idle;
 mod ids;
 mod input;
 pub mod letters;
 mod outputs;
 mod plan;
+mod reason;
 pub mod replay;
 mod replica;
 mod restore;
@@ -33,11 +36,12 @@ mod tap;
 mod topics;
 
 pub use changes::{
-    Applied, ApplyOptions, ChangePlan, Difference, GroupPlan, PlacePlan, TopicPlan, apply, look as plan_changes,
+    Applied, ApplyOptions, ChangePlan, Difference, GroupPlan, GrowPlan, PlacePlan, TopicPlan, apply,
+    look as plan_changes,
 };
 pub use control::{
     Change, Control, Counts, Entries, Entry, Follower, Orders, PipelineStatus, ProcessStatus, Rates, ReplicasStatus,
-    StageStatus, Trouble, Watcher,
+    StageStatus, Trouble, WaitingStatus, Watcher,
 };
 pub use ids::{ID_HEADER, key_fields, root};
 pub use outputs::partition_for;

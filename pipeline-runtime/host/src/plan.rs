@@ -9,6 +9,7 @@ use millstream_filter_api::Built;
 use millstream_log::Delivery;
 use millstream_spec::model::{self, KeyRule, Pipeline, SourceKind, Stage, Start};
 
+use crate::growth::is_read_here;
 use crate::ids::{InputIds, OutputIds, hash128};
 use crate::replay::in_place::Replay;
 use crate::retry_topic::Note;
@@ -82,6 +83,8 @@ pub struct OutputPlan {
     pub ids: OutputIds,
     /// Partitions the topic has.
     pub partitions: i32,
+    /// Whether a stage of the pipeline reads it, so that all must write by the same number.
+    pub is_read_here: bool,
 }
 
 /// One filter of a stage.
@@ -187,6 +190,7 @@ fn output_plan(pipeline: &Pipeline, stage: &Stage, output: &model::Output, topic
         key: output.key.clone(),
         ids: OutputIds::new(&pipeline.name, &stage.name, output.name.as_deref().unwrap_or("")),
         partitions: topics.of(&output.topic),
+        is_read_here: is_read_here(pipeline, &output.topic),
     }
 }
 

@@ -14,18 +14,21 @@ use millstream_log::{Class, Log, LogError, LogResult};
 use millstream_spec::model::{Pipeline, SourceKind};
 
 use crate::aside;
-use crate::changes;
-use crate::control::{Listener, Orders, Reporter, StageReport};
+use crate::backoff::Backoff;
+use crate::changes::{self, Fingerprint};
+use crate::control::{Entries, Listener, Orders, Reporter, StageReport};
 use crate::crew::{Crew, Recruit};
+use crate::growth::Watch;
 use crate::idle;
 use crate::plan::StagePlan;
+use crate::reason::Reason;
 use crate::replay::in_place::{Replays, Round};
 use crate::replica::{Left, Replica, ReplicaContext};
 use crate::retention;
 use crate::run::RunOptions;
 use crate::shared::{ReplicaStatus, Stop};
 use crate::source::{self, SourceContext};
-use crate::topics::{self, Partitions, Prepared};
+use crate::topics::{self, Partitions, Prepared, Wishes};
 
 /// Between two looks at the replicas; an order ends the wait early.
 const LOOK: Duration = Duration::from_millis(200);
@@ -51,8 +54,10 @@ pub struct Running<'a> {
     replays: Replays<'a>,
     /// Whether its source is run.
     feed: bool,
-    /// Set when its topics are there and its threads are started.
-    topics: Mutex<Option<Partitions>>,
+    /// Of the control topic, as they were heard last.
+    entries: Mutex<Entries>,
+    /// Its topics are there and its threads are started.
+    started: AtomicBool,
     /// It never began, and never will.
     ended: AtomicBool,
     /// The log was asked for the topics once, and has answered or was given up on.
@@ -74,7 +79,8 @@ impl<'a> Running<'a> {
             crews: pipeline.stages.iter().filter(|s| here(&s.name)).map(Crew::new).collect(),
             replays: Replays::default(),
             feed: options.feed,
-            topics: Mutex::new(None),
+            entries: Mutex::default(),
+            started: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             dry: AtomicBool::new(false),
@@ -133,14 +139,24 @@ impl<'a> Running<'a> {
                 self.start_replica(scope, process, options, crew, plan, recruit);
             });
         };
+        // Its gates before its replicas.
+        *lock(&self.entries) = listener.entries().clone();
+        let stages = self.crews.iter().map(|crew| (crew.stage, Arc::clone(&crew.gate))).collect();
+        match Watch::new(Arc::clone(&process.log), self.pipeline, stages, &topics, listener.entries()) {
+            Ok(watch) => self.start_watch(scope, options, watch),
+            Err(e) => return self.fail("", &e),
+        }
         reconcile(&orders);
         self.start_source(scope, process, options, &topics);
         self.start_keeper(scope, process, options, &topics);
-        *lock(&self.topics) = Some(topics);
+        self.started.store(true, Ordering::Release);
         let mut reporter = Reporter::new(&*process.log, &self.pipeline.name, &process.id, listener.entries());
         while !options.stop.draining() {
             match listener.listen(LOOK, &options.stop) {
-                Ok(Some(heard)) => orders = heard,
+                Ok(Some(heard)) => {
+                    orders = heard;
+                    *lock(&self.entries) = listener.entries().clone();
+                }
                 Ok(None) => {}
                 Err(e) => self.crews.iter().for_each(|crew| crew.note(format!("an order is not obeyed: {e}"), false)),
             }
@@ -174,6 +190,7 @@ impl<'a> Running<'a> {
             stop: stop.clone(),
             paused: Arc::clone(&crew.paused),
             retry_made: Arc::clone(&crew.retry_made),
+            gate: Arc::clone(&crew.gate),
             status: Arc::clone(&status),
             // A replay's group shall be empty when it is over.
             instance: options.instance.as_ref().filter(|_| !crew.of_replay).map(|name| format!("{name}.{number}")),
@@ -218,6 +235,12 @@ impl<'a> Running<'a> {
         });
     }
 
+    /// Looks after partitions that are added, on a thread of its own: a log that is away must not hold up orders.
+    fn start_watch<'s>(&'s self, scope: &'s Scope<'s, '_>, options: &'s RunOptions, watch: Watch<'s>) {
+        let entries = || lock(&self.entries).clone();
+        scope.spawn(move || watch.run(&self.pipeline.name, &options.stop, entries));
+    }
+
     fn start_keeper<'s>(
         &'s self,
         scope: &'s Scope<'s, '_>,
@@ -248,7 +271,7 @@ impl<'a> Running<'a> {
     fn prepare(&self, log: &Arc<dyn Log>, options: &RunOptions) -> LogResult<Option<Partitions>> {
         let mut backoff = Backoff::new();
         let mut said = String::new();
-        let mut begun = false;
+        let mut begun = None;
         while !options.stop.draining() {
             let prepared = match self.reach(log, &options.stop) {
                 Ok(true) => self.begin(&**log, options, &mut begun),
@@ -272,12 +295,19 @@ impl<'a> Running<'a> {
     }
 
     /// Makes the topics, unless the pipeline was changed so that a person must agree first; and notes what runs now.
-    fn begin(&self, log: &dyn Log, options: &RunOptions, begun: &mut bool) -> LogResult<Prepared> {
-        if !*begun {
-            changes::begin(log, self.pipeline, options.apply, &options.stop)?;
-            *begun = true;
-        }
-        let prepared = topics::prepare(log, self.pipeline, options.create_source)?;
+    fn begin(
+        &self,
+        log: &dyn Log,
+        options: &RunOptions,
+        begun: &mut Option<Option<Fingerprint>>,
+    ) -> LogResult<Prepared> {
+        let before = match begun {
+            Some(before) => before,
+            None => begun.insert(changes::begin(log, self.pipeline, options.apply, &options.stop)?),
+        };
+        let create_source = options.create_source;
+        let wishes = Wishes { create_source, before: before.as_ref(), repartition: false };
+        let prepared = topics::prepare(log, self.pipeline, wishes)?;
         if let Prepared::Ready(topics) = &prepared {
             changes::note(log, self.pipeline, topics)?;
         }
@@ -420,32 +450,16 @@ impl<'a> Running<'a> {
 
     /// Whether all input of the stages here is worked off.
     pub fn worked_off(&self, log: &dyn Log) -> bool {
-        let Some(topics) = lock(&self.topics).clone() else { return false };
+        if !self.started.load(Ordering::Acquire) {
+            return false;
+        }
         let here = |stage: &str| self.crews.iter().any(|crew| crew.stage.name == stage);
-        match idle::worked_off(log, self.pipeline, &topics, &here, self.has_source()) {
+        match idle::worked_off(log, self.pipeline, &here, self.has_source()) {
             Ok(done) => done,
             Err(e) => {
                 tracing::debug!(error = %e, "cannot tell whether all input is worked off");
                 false
             }
-        }
-    }
-}
-
-/// Why a thread gave up, and how many more did for the same reason.
-struct Reason {
-    part: String,
-    code: &'static str,
-    text: String,
-    more: u32,
-}
-
-impl Reason {
-    fn show(&self) -> String {
-        match self.more {
-            0 => self.text.clone(),
-            1 => format!("{} (one more replica met the same)", self.text),
-            more => format!("{} ({more} more replicas met the same)", self.text),
         }
     }
 }
@@ -467,24 +481,6 @@ struct Closing<'a>(&'a ReplicaStatus);
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
         self.0.close();
-    }
-}
-
-/// 100 ms, doubled up to 10 s.
-struct Backoff {
-    next: Duration,
-}
-
-impl Backoff {
-    fn new() -> Self {
-        Self { next: Duration::from_millis(100) }
-    }
-
-    /// Whether the run was told to stop meanwhile.
-    fn wait(&mut self, stop: &Stop) -> bool {
-        let wait = self.next;
-        self.next = (self.next * 2).min(Duration::from_secs(10));
-        stop.wait(wait)
     }
 }
 

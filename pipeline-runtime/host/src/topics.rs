@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millstream_log::{Class, Log, LogError, LogResult, NewTopic, Retention};
-use millstream_spec::model::{Output, Pipeline, SourceKind, TopicSettings};
+use millstream_spec::model::{Output, Pipeline, SourceKind, Stage, TopicSettings};
 
+use crate::changes::Fingerprint;
+use crate::growth;
 use crate::plan::calls_out;
 use crate::retention;
 
@@ -13,12 +15,19 @@ use crate::retention;
 #[derive(Clone, Debug, Default)]
 pub struct Partitions {
     counts: BTreeMap<String, i32>,
+    /// Of the inputs of a stage, as far as they were taken up.
+    known: BTreeMap<String, i32>,
 }
 
 impl Partitions {
     /// Of a topic that [`prepare`] saw; 1 for another, which no caller asks.
     pub fn of(&self, topic: &str) -> i32 {
         self.counts.get(topic).copied().unwrap_or(1)
+    }
+
+    /// Partitions of the inputs of a stage without those that were added and that nobody has taken up yet.
+    pub fn known(&self, stage: &str) -> i32 {
+        self.known.get(stage).copied().unwrap_or(1)
     }
 }
 
@@ -30,9 +39,20 @@ pub enum Prepared {
     Missing(String),
 }
 
-/// Checks the source's topic, makes what the pipeline owns, and counts partitions. With `create_source` a missing
-/// source topic is made as well.
-pub fn prepare(log: &dyn Log, pipeline: &Pipeline, create_source: bool) -> LogResult<Prepared> {
+/// What a run, or `apply`, may do with topics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes<'a> {
+    /// Make a source topic that is missing.
+    pub create_source: bool,
+    /// What ran last.
+    pub before: Option<&'a Fingerprint>,
+    /// A person agrees to other numbers of partitions: all that were added are taken up, and side topics get as many.
+    pub repartition: bool,
+}
+
+/// Checks the source's topic, makes what the pipeline owns, and counts partitions.
+pub fn prepare(log: &dyn Log, pipeline: &Pipeline, wishes: Wishes<'_>) -> LogResult<Prepared> {
+    let Wishes { create_source, before, repartition } = wishes;
     let mut topics = Partitions::default();
     let source = &pipeline.source;
     if matches!(source.kind, SourceKind::Topic { .. }) {
@@ -78,32 +98,46 @@ pub fn prepare(log: &dyn Log, pipeline: &Pipeline, create_source: bool) -> LogRe
                 ),
             ));
         }
+        let now = counts.first().copied().unwrap_or(1);
+        let known = if repartition { now } else { known_before(before, stage).map_or(now, |known| known.min(now)) };
+        topics.known.insert(stage.name.clone(), known);
+        if repartition {
+            growth::grow_sides(log, stage, now)?;
+        }
         // Letters get the time they are written at in either case, and carry the record's own in a header: one over an
         // hour ahead of the broker would be refused otherwise.
         let retention = Retention::Written(stage.dead_letter_retention.unwrap_or(Duration::MAX));
-        side.push((NewTopic { retention, ..plain(&stage.dlq, counts[0]) }, counts[0]));
+        side.push((NewTopic { retention, ..plain(&stage.dlq, now) }, known..=now));
         if stage.dedup.is_some() {
-            side.push((plain(&stage.state, counts[0]), counts[0]));
+            side.push((plain(&stage.state, now), known..=now));
         }
         if calls_out(stage) {
-            side.push((plain(&stage.retry_topic, counts[0]), counts[0]));
+            side.push((plain(&stage.retry_topic, now), known..=now));
         }
     }
     ensure(log, &mut topics, side.iter().map(|(topic, _)| topic.clone()).collect())?;
     for (topic, wanted) in &side {
-        if topics.of(&topic.name) != *wanted {
+        // While partitions that were added wait to be taken up, what lies beside them may have fewer.
+        if !wanted.contains(&topics.of(&topic.name)) {
             return Err(LogError::new(
                 Class::Config,
                 "partitions_differ",
                 format!(
-                    "topic `{}` has {} partitions and the stage's input has {wanted}; they must be equal",
+                    "topic `{}` has {} partitions and the stage's input has {}; `apply --repartition` adds what is missing",
                     topic.name,
-                    topics.of(&topic.name)
+                    topics.of(&topic.name),
+                    wanted.end()
                 ),
             ));
         }
     }
     Ok(Prepared::Ready(topics))
+}
+
+/// Partitions of a stage's input by which it ran last, if it read the same.
+fn known_before(before: Option<&Fingerprint>, stage: &Stage) -> Option<i32> {
+    let (mark, lead) = (before?.stage(&stage.name)?.inputs.first()?, stage.inputs.first()?);
+    (mark.topic == lead.topic).then_some(mark.partitions)
 }
 
 fn ensure(log: &dyn Log, topics: &mut Partitions, wanted: Vec<NewTopic>) -> LogResult<()> {

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use millstream_log::{Class, LogError, LogResult, NewTopic, Retention, TopicPartition};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic as KafkaTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic as KafkaTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
@@ -46,6 +48,41 @@ impl Shared {
         }
         for topic in topics {
             self.wait(&format!("topic {} has no leader yet", topic.name), || self.is_usable(&topic.name))?;
+        }
+        Ok(())
+    }
+
+    /// Adds partitions to topics that have fewer, and waits until all have their leaders.
+    pub(crate) fn add_partitions(&self, topics: &[(&str, i32)]) -> LogResult<()> {
+        let mut growing = Vec::new();
+        for (topic, wanted) in topics {
+            match self.describe(topic)? {
+                None => {
+                    return Err(LogError::new(Class::Config, "unknown_topic", format!("there is no topic {topic}")));
+                }
+                Some(info) if info.partitions < *wanted => {
+                    growing.push((*topic, usize::try_from(*wanted).unwrap_or(0)))
+                }
+                Some(_) => {}
+            }
+        }
+        if growing.is_empty() {
+            return Ok(());
+        }
+        let wanted: Vec<NewPartitions<'_>> = growing.iter().map(|(t, count)| NewPartitions::new(t, *count)).collect();
+        let results = block_on(self.admin()?.create_partitions(&wanted, &options()))
+            .map_err(|e| self.failed("cannot add partitions", &e))?;
+        for result in results {
+            match result {
+                // Another process may have been first: what counts is how many there are.
+                Ok(_) | Err((_, RDKafkaErrorCode::InvalidPartitions)) => {}
+                Err((name, code)) => return Err(log_error(format!("cannot add partitions to topic {name}"), code)),
+            }
+        }
+        for (topic, count) in growing {
+            let there =
+                || Ok(self.describe(topic)?.is_some_and(|t| t.partitions as usize >= count) && self.is_usable(topic)?);
+            self.wait(&format!("the new partitions of topic {topic} have no leader yet"), there)?;
         }
         Ok(())
     }

@@ -17,6 +17,9 @@ use crate::worker::drop_apart;
 /// Milliseconds that a member's thread may be blocked by one call (the end of a transaction) with room to spare.
 const MOST_BLOCKED: u128 = 40_000;
 
+/// How old news of a topic may be in most clients.
+const NEWS: Duration = Duration::from_secs(300);
+
 /// A cluster and how to reach it.
 #[derive(Clone)]
 pub struct KafkaConfig {
@@ -73,6 +76,15 @@ impl KafkaConfig {
         drop_apart(nowhere.member(&member, Arc::default()).map_err(wrong_together)?, Duration::ZERO);
         drop_apart(nowhere.producer("check", Some("check"), None).map_err(wrong_together)?, Duration::ZERO);
         Ok(())
+    }
+
+    /// How long clients may go on with old news of a topic: as long as ours do, which is what the Java client does by
+    /// itself (`metadata.max.age.ms`).
+    pub(crate) fn settling(&self) -> Duration {
+        let set = self.properties.iter().rfind(|(name, _)| name == "topic.metadata.refresh.interval.ms");
+        let set = set.and_then(|(_, value)| value.trim().parse::<i64>().ok());
+        // Negative switches the refreshing off; others' clients go on with it.
+        set.and_then(|ms| u64::try_from(ms).ok()).map_or(NEWS, Duration::from_millis)
     }
 
     /// A consumer in no group, for offsets, metadata and readers.

@@ -1,6 +1,7 @@
 //! A Kafka cluster as a log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millstream_log::{
     Committed, End, Isolation, Log, LogResult, Member, MemberConfig, NewTopic, Reader, Rights, TopicInfo,
@@ -37,6 +38,14 @@ impl Log for KafkaLog {
 
     fn create(&self, topics: &[NewTopic]) -> LogResult<()> {
         self.shared.create(topics)
+    }
+
+    fn add_partitions(&self, topics: &[(&str, i32)]) -> LogResult<()> {
+        self.shared.add_partitions(topics)
+    }
+
+    fn settling(&self) -> Duration {
+        self.shared.config.settling()
     }
 
     fn delete(&self, topics: &[&str]) -> LogResult<()> {

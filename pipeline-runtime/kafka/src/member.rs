@@ -43,6 +43,8 @@ pub(crate) struct KafkaMember {
     pub(crate) id: String,
     pub(crate) transactional: bool,
     pub(crate) sides: Vec<Arc<str>>,
+    /// Lead partitions from this one on have no side partitions, and are not taken over.
+    pub(crate) most: i32,
     signal: Arc<Signal>,
     pub(crate) producer: Producer,
     /// What is owned and announced. R6: nothing that is not in here has an effect.
@@ -80,7 +82,7 @@ enum Plain {
 
 impl KafkaMember {
     pub(crate) fn join(shared: Arc<Shared>, config: MemberConfig) -> LogResult<Self> {
-        check_topics(&shared, &config)?;
+        let most = shared_partitions(&shared, &config)?;
         let id = format!("{}.{}", config.group, config.name);
         if id.contains(';') {
             let message = format!("a group or replica name must not contain `;`: {id}");
@@ -98,6 +100,7 @@ impl KafkaMember {
         let producer = Producer::new(shared.clone(), id.clone(), transactional.then(|| id.clone()));
         Ok(Self {
             sides: config.side.iter().map(|s| Arc::from(s.as_str())).collect(),
+            most,
             shared,
             config,
             id,
@@ -449,19 +452,13 @@ impl Drop for KafkaMember {
     }
 }
 
-/// The topics are there, and side topics have as many partitions as the lead.
-fn check_topics(shared: &Shared, config: &MemberConfig) -> LogResult<()> {
+/// How many lead partitions each side topic has too; the topics are there.
+fn shared_partitions(shared: &Shared, config: &MemberConfig) -> LogResult<i32> {
     let unknown = |topic: &str| LogError::new(Class::Config, "unknown_topic", format!("there is no topic {topic}"));
-    let lead = shared.describe(&config.lead)?.ok_or_else(|| unknown(&config.lead))?;
+    shared.describe(&config.lead)?.ok_or_else(|| unknown(&config.lead))?;
+    let mut most = i32::MAX;
     for side in &config.side {
-        let found = shared.describe(side)?.ok_or_else(|| unknown(side))?;
-        if found != lead {
-            let message = format!(
-                "topic {side} has {} partitions and {} has {}: they must have as many, because partition p of both goes to one owner",
-                found.partitions, config.lead, lead.partitions
-            );
-            return Err(LogError::new(Class::Config, "partition_counts_differ", message));
-        }
+        most = most.min(shared.describe(side)?.ok_or_else(|| unknown(side))?.partitions);
     }
-    Ok(())
+    Ok(most)
 }

@@ -24,7 +24,7 @@ impl KafkaMember {
         for change in self.reading().notes.take_changes() {
             match change {
                 Change::Assign(leads) => {
-                    self.coming.extend(leads);
+                    self.coming.extend(leads.into_iter().filter(|lead| lead.partition < self.most));
                     self.answer(&[], true)?;
                 }
                 Change::Revoke { partitions, lost: true } => self.lose(&partitions)?,

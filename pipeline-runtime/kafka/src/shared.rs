@@ -116,6 +116,10 @@ impl Shared {
         let mut ends = Vec::with_capacity(found.len());
         for (entry, at) in found.into_iter().zip(partitions) {
             match entry.error {
+                Some(RDKafkaErrorCode::UnknownPartition) if self.is_news(&reading, at) => {
+                    let message = format!("cannot find the end of {at}: the partition was added just now");
+                    return Err(LogError::new(Class::Retry, "broker_busy", message));
+                }
                 Some(code) => return Err(log_error(format!("cannot find the end of {at}"), code)),
                 None if entry.offset >= 0 => ends.push(entry.offset),
                 // No record that late.
@@ -123,6 +127,15 @@ impl Shared {
             }
         }
         Ok(ends)
+    }
+
+    /// Whether a partition that this client does not know is there. It has asked by then, and knows it too.
+    fn is_news(&self, reading: &Reading, at: &TopicPartition) -> bool {
+        let Ok(metadata) = reading.client.fetch_metadata(Some(&at.topic), ASK) else { return false };
+        metadata
+            .topics()
+            .iter()
+            .any(|t| t.name() == &*at.topic && t.partitions().len() as i64 > i64::from(at.partition))
     }
 
     /// What a group has committed. A broker says that a transaction is committed before its positions can be read:

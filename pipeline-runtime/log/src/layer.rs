@@ -21,6 +21,14 @@ pub trait LogLayer: Send + Sync {
         self.beneath().create(topics)
     }
 
+    fn add_partitions(&self, topics: &[(&str, i32)]) -> LogResult<()> {
+        self.beneath().add_partitions(topics)
+    }
+
+    fn committed(&self, group: &str, partitions: &[TopicPartition]) -> LogResult<Vec<Option<Committed>>> {
+        self.beneath().committed(group, partitions)
+    }
+
     fn join(&self, config: MemberConfig) -> LogResult<Box<dyn Member>> {
         self.beneath().join(config)
     }
@@ -47,6 +55,14 @@ impl<L: LogLayer> Log for L {
         LogLayer::create(self, topics)
     }
 
+    fn add_partitions(&self, topics: &[(&str, i32)]) -> LogResult<()> {
+        LogLayer::add_partitions(self, topics)
+    }
+
+    fn settling(&self) -> Duration {
+        self.beneath().settling()
+    }
+
     fn delete(&self, topics: &[&str]) -> LogResult<()> {
         self.beneath().delete(topics)
     }
@@ -56,7 +72,7 @@ impl<L: LogLayer> Log for L {
     }
 
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> LogResult<Vec<Option<Committed>>> {
-        self.beneath().committed(group, partitions)
+        LogLayer::committed(self, group, partitions)
     }
 
     fn delete_before(&self, offsets: &[(TopicPartition, i64)]) -> LogResult<()> {

@@ -21,7 +21,8 @@ pub struct MemberConfig {
     pub group: String,
     /// The topic whose partitions the group shares out.
     pub lead: String,
-    /// Further input topics with the same number of partitions: partition p of each goes to the owner of lead/p.
+    /// Further input topics: partition p of each goes to the owner of lead/p. Where one of them has no partition p,
+    /// lead/p does not come; it may take a new member until it does, after it was added.
     pub side: Vec<String>,
     /// Transactions or not.
     pub delivery: Delivery,

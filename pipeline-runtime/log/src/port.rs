@@ -15,6 +15,15 @@ pub trait Log: Send + Sync {
     /// Creates topics and waits until they can be used. One that exists already is left as it is.
     fn create(&self, topics: &[NewTopic]) -> LogResult<()>;
 
+    /// Gives topics more partitions, so that each has as many as stands beside it, and waits until they can be used. One
+    /// that has them already is left as it is; one that does not exist is an error. Partitions never go away again.
+    fn add_partitions(&self, topics: &[(&str, i32)]) -> LogResult<()>;
+
+    /// How long after a topic has got more partitions its writers may still place records by the number it had.
+    fn settling(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Deletes topics with their records; one that does not exist is no error.
     fn delete(&self, topics: &[&str]) -> LogResult<()>;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_log::{Log, LogLayer, LogResult, Member, MemberConfig};
+use millstream_log::{Committed, Log, LogLayer, LogResult, Member, MemberConfig, TopicPartition};
 
 use crate::Break;
 use crate::member::BrokenMember;
@@ -33,5 +33,14 @@ impl LogLayer for BrokenLog {
         let session_timeout = self.session.unwrap_or(config.session_timeout);
         let real = self.real.join(MemberConfig { session_timeout, ..config })?;
         Ok(Box::new(BrokenMember::new(real, plain, self.breaks, self.trap.clone())))
+    }
+
+    fn committed(&self, group: &str, partitions: &[TopicPartition]) -> LogResult<Vec<Option<Committed>>> {
+        let mut found = self.real.committed(group, partitions)?;
+        if self.breaks == Break::AllPassed {
+            let far = || Committed { offset: i64::MAX / 2, metadata: String::new() };
+            found.iter_mut().for_each(|committed| committed.get_or_insert_with(far).offset = i64::MAX / 2);
+        }
+        Ok(found)
     }
 }

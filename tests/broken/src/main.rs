@@ -47,6 +47,8 @@ pub(crate) enum Break {
     ParkedFirst,
     /// Stages behind a replayed one take what it gives for live records: they know them by their ids alone.
     ReplayForgotten,
+    /// Every position is said to be past everything, so that partitions that were added wait for nothing.
+    AllPassed,
 }
 
 const BREAKS: &[(&str, Break)] = &[
@@ -58,6 +60,7 @@ const BREAKS: &[(&str, Break)] = &[
     ("copies_first", Break::CopiesFirst),
     ("parked_first", Break::ParkedFirst),
     ("replay_forgotten", Break::ReplayForgotten),
+    ("all_passed", Break::AllPassed),
 ];
 
 const FAULTS: &[(&str, Fault)] = &[

@@ -40,7 +40,12 @@ impl BrokenMember {
         let spring = |moment| trap.is_some_and(|t| t.spring(moment));
         let mut kept = std::mem::take(&mut self.kept);
         match self.breaks {
-            Break::Nothing | Break::MarksFirst | Break::CopiesFirst | Break::ParkedFirst | Break::ReplayForgotten => {
+            Break::Nothing
+            | Break::AllPassed
+            | Break::MarksFirst
+            | Break::CopiesFirst
+            | Break::ParkedFirst
+            | Break::ReplayForgotten => {
                 let frozen = spring(Moment::InCommit);
                 (frozen, self.real.commit(positions))
             }
@@ -92,7 +97,7 @@ impl MemberLayer for BrokenMember {
     fn send(&mut self, records: &mut Vec<Outgoing>) -> Result<(), Sent> {
         self.trap.watch(records, &mut self.watched);
         match self.breaks {
-            Break::Nothing | Break::ReplayForgotten => self.real.send(records),
+            Break::Nothing | Break::AllPassed | Break::ReplayForgotten => self.real.send(records),
             Break::PositionsFirst | Break::NoFencing => {
                 self.kept.append(records);
                 Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub const PARTITIONS: &str = "2";
 pub struct Faults {
     keys: Mutex<HashMap<String, Reply>>,
     all: Mutex<Option<Reply>>,
+    /// From this number of their key on, records pass whatever their key does; 0 is none.
+    from: AtomicU64,
     /// Good answers by key.
     answered: Mutex<BTreeMap<String, usize>>,
 }
@@ -35,6 +38,11 @@ impl Faults {
     /// The key is up again.
     pub fn mend(&self, key: &str) {
         lock(&self.keys).remove(key);
+    }
+
+    /// Records with this number or a higher one pass also where their key fails.
+    pub fn pass_from(&self, seq: u64) {
+        self.from.store(seq, Ordering::Release);
     }
 
     /// Every key is up again.
@@ -58,7 +66,9 @@ impl Faults {
         if let Some(reply) = lock(&self.all).clone() {
             return reply;
         }
-        if let Some(reply) = lock(&self.keys).get(&key).cloned() {
+        let from = self.from.load(Ordering::Acquire);
+        let passes = from > 0 && number(request) >= from;
+        if let Some(reply) = lock(&self.keys).get(&key).cloned().filter(|_| !passes) {
             return reply;
         }
         *lock(&self.answered).entry(key).or_default() += 1;
@@ -81,6 +91,11 @@ pub fn service() -> (HttpServer, Arc<Faults>) {
 pub fn field(request: &Received, name: &str) -> String {
     let body: Value = serde_json::from_str(&request.text()).expect("the body is JSON");
     body[name].as_str().unwrap_or_default().to_owned()
+}
+
+fn number(request: &Received) -> u64 {
+    let body: Value = serde_json::from_str(&request.text()).expect("the body is JSON");
+    body["seq"].as_u64().expect("a number")
 }
 
 /// A stage `reserve` that calls the service; `options` are those of the stage.
@@ -136,9 +151,18 @@ pub fn reaches(what: &str, wanted: usize, mut count: impl FnMut() -> usize) {
 
 /// A count of the stage, as `status` shows it.
 pub fn status(site: &Site, name: &str, count: &str) -> usize {
+    status_of(site, name)[count].as_u64().expect("a count") as usize
+}
+
+/// Partitions that wait, as `status` shows them.
+pub fn waiting(site: &Site, name: &str) -> Value {
+    status_of(site, name)["waiting"].clone()
+}
+
+fn status_of(site: &Site, name: &str) -> Value {
     let out = site.command(["status", name, "-o", "json"]).output().expect("status runs");
     let document: Value = serde_json::from_slice(&out.stdout).expect("status prints JSON");
-    document["pipelines"][0]["stages"][0][count].as_u64().expect("a count") as usize
+    document["pipelines"][0]["stages"][0].clone()
 }
 
 /// Compares everything that is there with the input: each record once, in the order of its key, and no dead letters.

@@ -77,6 +77,11 @@ impl Log for Client {
         self.call(Kind::Create, &list(topics)).map(drop)
     }
 
+    fn add_partitions(&self, topics: &[(&str, i32)]) -> LogResult<()> {
+        let all: Vec<(String, i32)> = topics.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        self.call(Kind::AddPartitions, &list(&all)).map(drop)
+    }
+
     fn delete(&self, topics: &[&str]) -> LogResult<()> {
         self.call(Kind::Delete, &names(topics)).map(drop)
     }

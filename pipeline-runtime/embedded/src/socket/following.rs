@@ -61,6 +61,9 @@ impl Log for FollowingLog {
     fn create(&self, topics: &[NewTopic]) -> LogResult<()> {
         self.call(|log| log.create(topics))
     }
+    fn add_partitions(&self, topics: &[(&str, i32)]) -> LogResult<()> {
+        self.call(|log| log.add_partitions(topics))
+    }
     fn delete(&self, topics: &[&str]) -> LogResult<()> {
         self.call(|log| log.delete(topics))
     }

@@ -26,6 +26,7 @@ pub(crate) enum Kind {
     Committed = 15,
     DeleteBefore = 16,
     DeleteGroups = 17,
+    AddPartitions = 18,
     // What the connection becomes.
     Join = 20,
     Reader = 21,
@@ -44,7 +45,7 @@ pub(crate) enum Kind {
     Pause = 40,
 }
 
-const KINDS: [Kind; 25] = [
+const KINDS: [Kind; 26] = [
     Kind::Done,
     Kind::Failed,
     Kind::Refused,
@@ -56,6 +57,7 @@ const KINDS: [Kind; 25] = [
     Kind::Committed,
     Kind::DeleteBefore,
     Kind::DeleteGroups,
+    Kind::AddPartitions,
     Kind::Join,
     Kind::Reader,
     Kind::Writer,

@@ -228,6 +228,10 @@ impl Session {
                 let names: Vec<String> = parse(Wire::take(take))?;
                 log.delete_groups(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
             }
+            Kind::AddPartitions => {
+                let topics: Vec<(String, i32)> = parse(Wire::take(take))?;
+                log.add_partitions(&topics.iter().map(|(name, count)| (name.as_str(), *count)).collect::<Vec<_>>())?;
+            }
             Kind::DeleteBefore => log.delete_before(&parse(Vec::take(take))?)?,
             Kind::Join => {
                 let member = log.join(parse(Wire::take(take))?)?;

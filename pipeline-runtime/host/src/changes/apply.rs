@@ -3,13 +3,13 @@
 //!
 //! In this order, so that a crash at any moment leaves something that can be applied again, and nothing that could run
 //! and read records twice or pass them over:
-//! 1. topics;
+//! 1. topics, and what waits of partitions that were added (`repartition.rs`);
 //! 2. all groups concerned are held, what must be worked off first is looked at once more;
 //! 3. the new readers get the positions, finished ranges included;
 //! 4. the old readers' positions are marked: a process with the pipeline of before stops there;
 //! 5. the fingerprint is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use millstream_log::{Class, Committed, Delivery, Log, LogError, LogResult, Position, TopicPartition};
 use millstream_spec::model::{self, Pipeline};
@@ -19,9 +19,10 @@ use super::begin::note;
 use super::compare::Takeover;
 use super::hold::Hold;
 use super::moved::{moved, moved_to};
+use super::repartition;
 use super::survey::{ChangePlan, Survey, look};
 use crate::shared::Stop;
-use crate::topics::{self, Prepared};
+use crate::topics::{self, Prepared, Wishes};
 
 /// A person's further word.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +31,8 @@ pub struct ApplyOptions {
     pub leave_unread: bool,
     /// Make a source topic that does not exist.
     pub create_source: bool,
+    /// Topics get more partitions, and those that others have added are read.
+    pub repartition: bool,
 }
 
 /// What was done.
@@ -47,16 +50,28 @@ pub struct Applied {
 pub fn apply(log: &dyn Log, pipeline: &Pipeline, options: &ApplyOptions, stop: &Stop) -> LogResult<Applied> {
     let plan = look(log, pipeline)?;
     let survey = Survey::read(log, pipeline)?;
-    counts_stay(&survey)?;
-    let mut alive = Alive::new(log, &pipeline.name, concerned(&survey));
+    let grows = repartition::grows(pipeline, &survey)?;
+    if let Some(first) = grows.first().filter(|_| !options.repartition) {
+        return Err(repartition::wants_a_word(first));
+    }
+    let mut concerned = concerned(&survey);
+    concerned.extend(repartition::concerned(pipeline, &grows));
+    let mut alive = Alive::new(log, &pipeline.name, concerned);
     alive.wait(stop)?;
-    let prepared = match topics::prepare(log, pipeline, options.create_source)? {
+    repartition::worked_off(log, pipeline, &survey, &grows)?;
+    repartition::grow_own(log, &grows)?;
+    let (create_source, before) = (options.create_source, survey.old.as_ref());
+    let wishes = Wishes { create_source, before, repartition: options.repartition };
+    let prepared = match topics::prepare(log, pipeline, wishes)? {
         Prepared::Ready(topics) => topics,
         Prepared::Missing(topic) => {
             let message = format!("source topic `{topic}` does not exist on {}; make it first", log.name());
             return Err(LogError::new(Class::Config, "unknown_topic", message));
         }
     };
+    if options.repartition {
+        repartition::note_all(log, pipeline, before, &prepared)?;
+    }
     if !survey.comparison.takeovers.is_empty() || !survey.comparison.orphans.is_empty() {
         let mut hold = Hold::default();
         let handed = hand_over(log, pipeline, &survey, options, &mut hold, &mut || alive.look().map(drop), stop);
@@ -68,26 +83,6 @@ pub fn apply(log: &dyn Log, pipeline: &Pipeline, options: &ApplyOptions, stop: &
         note(log, pipeline, &prepared)?;
     }
     Ok(Applied { plan })
-}
-
-/// The partitions of a topic that is there cannot be changed here.
-fn counts_stay(survey: &Survey) -> LogResult<()> {
-    let old = survey.old.iter().flat_map(|o| &o.stages).flat_map(|s| &s.outputs);
-    let before: BTreeMap<&str, i32> = old.map(|o| (o.topic.as_str(), o.partitions)).collect();
-    let now = survey.new.stages.iter().flat_map(|s| &s.outputs).map(|o| (&o.topic, o.partitions));
-    for (topic, wanted) in now.filter(|(t, wanted)| before.get(t.as_str()).is_some_and(|b| b != wanted)) {
-        if let Some(is) = survey.partitions.get(topic).filter(|is| **is != wanted) {
-            return Err(LogError::new(
-                Class::Config,
-                "partitions_fixed",
-                format!(
-                    "`{topic}` has {is} partitions and `apply` does not change that; leave them as they are, give the \
-                     output another topic with `to:`, or delete the topic when all of it is worked off"
-                ),
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Stages that must not run meanwhile: those whose change is not safe, and those that give a topic up or take one over.

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::fingerprint::{Fingerprint, OutputMark, StageMark};
+use super::fingerprint::{Fingerprint, InputMark, OutputMark, StageMark};
+use crate::growth::keeps_order;
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -167,6 +168,13 @@ fn orphans(old: &Fingerprint, new: &Fingerprint, takeovers: &[Takeover]) -> Vec<
     all.into_iter().collect()
 }
 
+/// Whether a run takes the partitions up by itself that `input` of a stage was given.
+pub fn takes_up(pipeline: &Fingerprint, old: &StageMark, new: &StageMark, input: &InputMark, is: i32) -> bool {
+    let kept = is > input.partitions && keeps_order(input.partitions, is);
+    let no_dedup = old.dedup.is_none() && new.dedup.is_none();
+    kept && no_dedup && !pipeline.writes(&input.topic) && new.inputs.len() == 1
+}
+
 struct Seen<'a> {
     old: &'a Fingerprint,
     new: &'a Fingerprint,
@@ -178,6 +186,15 @@ struct Seen<'a> {
 
 const ORDER: &str = "records of a key lie in other partitions from now on: their order is not kept across that moment, \
                      and repeats are not noticed";
+
+/// Of partitions: what `apply --repartition` makes of them keeps the order.
+const ADDED: &str = "keys lie in other partitions from now on: read side by side, their order would be lost, and repeats are \
+                     not noticed across that moment; it takes `apply --repartition`";
+
+/// The same where order can be kept only by working everything off first.
+const MIXED: &str = "the number is no multiple of what it was: keys go from one old partition to another too, where their \
+                     order is kept only if all was worked off before; repeats are not noticed across that moment; it takes \
+                     `apply --repartition`";
 
 impl Seen<'_> {
     fn safe(&mut self, stage: &str, kind: &'static str, what: String) {
@@ -223,7 +240,7 @@ impl Seen<'_> {
         }
         if old.kind == new.kind && old.partitions != new.partitions {
             let what = differs(&format!("partitions of `{}`", new.topic), &old.partitions, &new.partitions);
-            self.unsafe_("", "partitions", what, ORDER);
+            self.unsafe_("", "partitions", what, ADDED);
         }
         if old.kind == new.kind && old.options != new.options {
             self.safe("", "options", "other options of the source".to_owned());
@@ -320,7 +337,13 @@ impl Seen<'_> {
             let is = self.facts.partitions.get(&input.topic).copied();
             if let Some(is) = is.filter(|is| *is != input.partitions && now.contains(&input.topic)) {
                 let what = format!("`{}` has {is} partitions now and had {}", input.topic, input.partitions);
-                self.unsafe_(name, "partitions", what, ORDER);
+                let kept = is > input.partitions && keeps_order(input.partitions, is);
+                if takes_up(self.new, old, new, input, is) {
+                    let what = format!("{what}: the new ones wait until the old ones are worked off");
+                    self.safe(name, "partitions", what);
+                } else {
+                    self.unsafe_(name, "partitions", what, if kept { ADDED } else { MIXED });
+                }
             }
         }
     }
@@ -331,7 +354,7 @@ impl Seen<'_> {
             self.unsafe_(stage, "to", differs("its output", &old.topic, &new.topic), why);
         } else if old.partitions != new.partitions {
             let what = differs(&format!("partitions of `{}`", new.topic), &old.partitions, &new.partitions);
-            self.unsafe_(stage, "partitions", what, ORDER);
+            self.unsafe_(stage, "partitions", what, ADDED);
         }
         if old.key != new.key {
             let what = differs(&format!("`key` of `{}`", new.topic), &old.key, &new.key);

@@ -233,4 +233,24 @@ fn partitions_added_by_somebody_are_noticed() {
     let found = compare(&shop(), &new, &facts);
     assert_eq!(kinds(&found), ["!clean partitions"]);
     assert!(found.differences[0].what.contains("`raw` has 6 partitions now and had 4"), "{found:?}");
+    assert!(found.differences[0].why.contains("no multiple"), "{found:?}");
+}
+
+/// Negative control: without the look at who writes the topic the last case is safe too.
+#[test]
+fn a_source_that_grew_is_safe_where_order_can_be_kept_and_nothing_is_known_of_ids() {
+    let grown = |stage: &str, topic: &str, to: i32, dedup: Option<u64>| {
+        let (mut old, mut facts) = (shop(), facts());
+        at(&mut old, stage).dedup = dedup;
+        facts.partitions.insert(topic.into(), to);
+        let mut new = old.clone();
+        at(&mut new, stage).inputs[0].partitions = to;
+        let found = compare(&old, &new, &facts);
+        assert_eq!(found.differences.len(), 1, "{found:?}");
+        found.is_safe()
+    };
+    assert!(grown("clean", "raw", 8, None));
+    assert!(!grown("clean", "raw", 8, Some(1_000)), "repeats would not be noticed");
+    assert!(!grown("clean", "raw", 6, None), "keys would change places among the old ones");
+    assert!(!grown("split", "p.clean", 8, None), "`clean` writes it by the old number");
 }

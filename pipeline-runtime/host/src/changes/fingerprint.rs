@@ -9,7 +9,7 @@ use millstream_spec::model::{self, IdRule, KeyRule, Order, Pipeline, SourceKind,
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::control::{Change, Control, decode, encode};
+use crate::control::{Change, Control, Entries, decode, encode};
 use crate::ids::hash128;
 
 /// Its key in the control topic.
@@ -133,7 +133,12 @@ impl Fingerprint {
         let mut follower = control.follow()?;
         // What an open transaction hides may be newer.
         control.catch_up(&mut follower, End::High)?;
-        follower.entries().get(KEY).map(|entry| decode(KEY, &entry.value)).transpose()
+        Self::in_entries(follower.entries())
+    }
+
+    /// The same from entries that were read.
+    pub fn in_entries(entries: &Entries) -> LogResult<Option<Self>> {
+        entries.get(KEY).map(|entry| decode(KEY, &entry.value)).transpose()
     }
 
     /// What notes that this runs now.

@@ -14,6 +14,7 @@ mod compare_tests;
 mod fingerprint;
 mod hold;
 mod moved;
+mod repartition;
 mod survey;
 
 pub use apply::{Applied, ApplyOptions, apply};
@@ -21,4 +22,4 @@ pub use begin::{begin, note};
 pub use compare::Difference;
 pub use fingerprint::{Fingerprint, StageMark, content};
 pub use moved::moved_to;
-pub use survey::{ChangePlan, GroupPlan, PlacePlan, TopicPlan, look};
+pub use survey::{ChangePlan, GroupPlan, GrowPlan, PlacePlan, TopicPlan, look};

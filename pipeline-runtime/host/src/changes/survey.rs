@@ -9,6 +9,9 @@ use serde::Serialize;
 use super::compare::{Comparison, Difference, Facts, Takeover, compare};
 use super::fingerprint::{Fingerprint, StageMark};
 use super::moved::moved_to;
+use super::repartition;
+use crate::control::Control;
+use crate::growth::Added;
 use crate::plan::calls_out;
 
 /// What would change.
@@ -22,6 +25,8 @@ pub struct ChangePlan {
     pub safe: bool,
     /// Topics that are not there.
     pub topics: Vec<TopicPlan>,
+    /// Topics that get more partitions.
+    pub grow: Vec<GrowPlan>,
     /// Groups that begin somewhere.
     pub groups: Vec<GroupPlan>,
     /// What differs from what ran last.
@@ -37,6 +42,17 @@ pub struct TopicPlan {
     pub name: String,
     /// Its partitions.
     pub partitions: i32,
+}
+
+/// A topic that gets more partitions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GrowPlan {
+    /// Its name.
+    pub name: String,
+    /// Partitions it has.
+    pub from: i32,
+    /// Partitions it gets.
+    pub to: i32,
 }
 
 /// A group that has no position in one of its topics, or gets another one.
@@ -67,6 +83,8 @@ pub struct PlacePlan {
 
 /// What is known before anything is decided.
 pub struct Survey {
+    /// The pipeline's name.
+    pub pipeline: String,
     /// What ran last.
     pub old: Option<Fingerprint>,
     /// What shall run.
@@ -85,6 +103,7 @@ pub fn look(log: &dyn Log, pipeline: &Pipeline) -> LogResult<ChangePlan> {
         ran: survey.old.is_some(),
         safe: survey.comparison.is_safe(),
         topics: missing(pipeline, &survey.partitions),
+        grow: grow(pipeline, &survey),
         groups: groups(log, pipeline, &survey)?,
         first: survey.first(log, false)?,
         changes: survey.comparison.differences,
@@ -113,7 +132,7 @@ impl Survey {
             }
             _ => Comparison::default(),
         };
-        Ok(Self { old, new, partitions, comparison })
+        Ok(Self { pipeline: pipeline.name.clone(), old, new, partitions, comparison })
     }
 
     /// Partitions of a topic that is there.
@@ -150,6 +169,17 @@ impl Survey {
                 first.push(format!(
                     "stage `{}` has set records aside ({aside} offsets of `{}`)",
                     stage.name, stage.retry
+                ));
+            }
+        }
+        let entries = Control::of(log, &self.pipeline).entries()?;
+        for stage in self.giving_up() {
+            let Some(lead) = stage.inputs.first() else { continue };
+            let added = Added::read(&entries, &stage.name, &lead.topic)?;
+            if added.is_some_and(|added| !added.steps.is_empty()) {
+                first.push(format!(
+                    "stage `{}` has not begun the partitions that `{}` was given",
+                    stage.name, lead.topic
                 ));
             }
         }
@@ -243,6 +273,26 @@ fn wanted(pipeline: &Pipeline, there: &BTreeMap<String, i32>) -> Vec<TopicPlan> 
 
 fn missing(pipeline: &Pipeline, there: &BTreeMap<String, i32>) -> Vec<TopicPlan> {
     wanted(pipeline, there).into_iter().filter(|t| !there.contains_key(&t.name)).collect()
+}
+
+/// What grows: topics of ours as the file says, and what lies beside a topic that stages read. One that would have to get
+/// smaller is left for `apply` to refuse.
+fn grow(pipeline: &Pipeline, survey: &Survey) -> Vec<GrowPlan> {
+    let grows = repartition::grows(pipeline, survey).unwrap_or_default();
+    let mut all: Vec<GrowPlan> = Vec::new();
+    for one in &grows {
+        if one.add {
+            all.push(GrowPlan { name: one.topic.clone(), from: one.from, to: one.to });
+        }
+        for stage in pipeline.stages.iter().filter(|s| s.inputs.iter().any(|i| i.topic == one.topic)) {
+            for side in [&stage.dlq, &stage.state, &stage.retry_topic] {
+                let from = survey.partitions.get(side).copied().filter(|from| *from < one.to);
+                all.extend(from.map(|from| GrowPlan { name: side.clone(), from, to: one.to }));
+            }
+        }
+    }
+    all.dedup();
+    all
 }
 
 fn groups(log: &dyn Log, pipeline: &Pipeline, survey: &Survey) -> LogResult<Vec<GroupPlan>> {

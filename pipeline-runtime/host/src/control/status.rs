@@ -10,6 +10,7 @@ use super::letters::LetterCounts;
 use super::report::{STALE_MS, reports};
 use super::{Control, Counts, Entries, Follower, Orders, ProcessReport, Rates, StageReport, Trouble};
 use crate::clock::wall_ms;
+use crate::growth::Added;
 use crate::replay::in_place::{self, ReplayStatus};
 
 /// One pipeline.
@@ -62,8 +63,21 @@ pub struct StageStatus {
     pub replay: Option<ReplayStatus>,
     /// How many replicas there shall be and are.
     pub replicas: ReplicasStatus,
+    /// Partitions of its input that were added and wait for the old ones.
+    pub waiting: Option<WaitingStatus>,
     /// What went wrong last.
     pub trouble: Option<Trouble>,
+}
+
+/// Partitions that wait until others are worked off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WaitingStatus {
+    /// The first of them.
+    pub from: i32,
+    /// As many partitions there are.
+    pub to: i32,
+    /// Whether it is known where the others ended; before that, writers may still go by the old number.
+    pub settled: bool,
 }
 
 /// Replicas of one stage.
@@ -135,7 +149,19 @@ impl<'a> Watcher<'a> {
 /// What the entries say, without what only the log knows.
 fn summarize(pipeline: &Pipeline, entries: &Entries, now: i64) -> PipelineStatus {
     let stages: Vec<(&str, u32)> = pipeline.stages.iter().map(|s| (s.name.as_str(), s.replicas)).collect();
-    summarize_stages(&pipeline.name, &stages, entries, now)
+    let mut all = summarize_stages(&pipeline.name, &stages, entries, now);
+    for (status, stage) in all.stages.iter_mut().zip(&pipeline.stages) {
+        match stage.inputs.first().map_or(Ok(None), |lead| Added::read(entries, &stage.name, &lead.topic)) {
+            Ok(added) => status.waiting = added.and_then(|added| waiting(&added)),
+            Err(e) => all.problems.push(e.to_string()),
+        }
+    }
+    all
+}
+
+fn waiting(added: &Added) -> Option<WaitingStatus> {
+    let (first, last) = (added.steps.first()?, added.steps.last()?);
+    Some(WaitingStatus { from: first.from, to: last.to, settled: first.ends.is_some() })
 }
 
 /// The same for stages by name, with the replicas the file gives them.
@@ -182,6 +208,7 @@ fn stage_status(stage: &str, replicas: u32, orders: &Orders, reports: Vec<(&str,
             running: reports.iter().map(|(_, r)| r.running).sum(),
             processes: reports.iter().map(|(id, r)| ((*id).to_owned(), r.running)).collect(),
         },
+        waiting: None,
         trouble: troubles.max_by_key(|t| t.at),
     }
 }

@@ -9,8 +9,10 @@ use millstream_spec::model;
 
 use super::commit::engine_error;
 use super::scan::AT_ONCE;
-use super::{Ages, Replica, stopped};
+use super::{Ages, Replica};
 use crate::changes::moved_to;
+use crate::growth::stopped;
+use crate::plan::OutputPlan;
 use crate::restore::restore;
 
 /// How long calls in flight may go on when their partitions are to go.
@@ -23,13 +25,17 @@ impl Replica {
         for assignment in assignments {
             slots.entry(assignment.partition.partition as u32).or_default().push(assignment);
         }
+        self.writes_as_others()?;
         self.replay_goes_on()?;
         let mut all = Vec::new();
         let mut partitions = 0;
         let until = Instant::now() + AT_ONCE;
         for (slot, assignments) in slots {
+            if self.must_wait(slot, &assignments) {
+                self.unbegun.extend(assignments.into_iter().map(|a| a.partition));
+                continue;
+            }
             let mut positions = Vec::new();
-            self.is_known(slot)?;
             let starts = self.starts(slot, &assignments)?;
             let mut restored = self.engine.restore();
             if let Some(state) = &self.cx.plan.state {
@@ -57,27 +63,38 @@ impl Replica {
             }
             all.append(&mut positions);
         }
+        if partitions == 0 {
+            return Ok(());
+        }
         tracing::info!(stage = %self.cx.plan.group, partitions, "partitions assigned");
         // Where a new group begins is committed by this, so that a restart before the first commit begins there again,
         // whatever `latest` or a time would mean by then.
         if all.is_empty() { Ok(()) } else { self.member.start(&all) }
     }
 
-    /// A partition that was added since the run began has no dead letters and no state of its own, and keys of others:
-    /// going on would break the order per key.
-    fn is_known(&self, slot: u32) -> LogResult<()> {
-        let (plan, known) = (&self.cx.plan, self.cx.plan.partitions);
-        if i64::from(slot) < i64::from(known) {
-            return Ok(());
+    /// Whether a partition that was added is not begun before others are worked off. It is kept, and not started; when it
+    /// may be begun this member joins anew. One that was begun before goes on.
+    fn must_wait(&self, slot: u32, assignments: &[Assignment]) -> bool {
+        let begun = assignments.first().is_some_and(|a| a.committed.is_some());
+        let waits = !begun && i64::from(slot) >= i64::from(self.open);
+        if waits {
+            tracing::info!(stage = %self.cx.plan.group, slot, "this partition was added, and waits for the old ones");
         }
-        Err(stopped(
-            "partitions_added",
-            format!(
-                "`{}` had {known} partitions when the run began and has partition {slot} now: keys lie in other \
-                 partitions from here on; stop the pipeline, then see `millstream plan` and `apply`",
-                plan.inputs[0].topic
-            ),
-        ))
+        waits
+    }
+
+    /// A process that was frozen while a topic got more partitions must not place records by the old number.
+    fn writes_as_others(&self) -> LogResult<()> {
+        let plan = &self.cx.plan;
+        let outputs: Vec<&OutputPlan> = plan.outputs.iter().filter(|o| o.is_read_here).collect();
+        let topics: Vec<&str> = outputs.iter().map(|o| &*o.topic).collect();
+        for (output, info) in outputs.iter().zip(self.cx.log.describe(&topics)?) {
+            if let Some(info) = info.filter(|info| info.partitions != output.partitions) {
+                let why = "this process writes by the old number";
+                return Err(stopped(&plan.stage, &output.topic, output.partitions, info.partitions, why));
+            }
+        }
+        Ok(())
     }
 
     /// Where each input of a slot is read from, in the order of the stage's inputs.
@@ -101,7 +118,9 @@ impl Replica {
 
     fn start_of(&self, assignment: &Assignment, rule: model::Start) -> LogResult<Start> {
         let Some(committed) = &assignment.committed else {
-            let offset = match rule {
+            // A partition that was added is read whole: what is in it came after the stage began.
+            let first = self.cx.gate.is_first(assignment.partition.partition);
+            let offset = match if first { rule } else { model::Start::Earliest } {
                 model::Start::Earliest => assignment.low,
                 model::Start::Latest => assignment.high,
                 model::Start::At(ms) => {
@@ -112,7 +131,7 @@ impl Replica {
         };
         let place = &assignment.partition;
         if let Some(stage) = moved_to(&committed.metadata) {
-            return Err(stopped(
+            return Err(super::stopped(
                 "position_moved",
                 format!(
                     "stage `{stage}` has gone on in {place} where this one stood: the pipeline was changed; run it as it \
@@ -121,7 +140,7 @@ impl Replica {
             ));
         }
         if committed.offset > assignment.high {
-            return Err(stopped(
+            return Err(super::stopped(
                 "offset_beyond_end",
                 format!(
                     "the group stands at offset {} of {place}, which ends at {}: the topic was made anew; give the \
@@ -133,7 +152,7 @@ impl Replica {
         if committed.offset < assignment.low {
             let lost = assignment.low - committed.offset;
             if !self.cx.accept_gap {
-                return Err(stopped(
+                return Err(super::stopped(
                     "offset_gap",
                     format!(
                         "the group stands at offset {} of {place}, whose first record is {}: retention has taken {lost} \
@@ -205,6 +224,7 @@ impl Replica {
                 }
             }
         }
+        partitions.extend(self.unbegun.extract_if(.., |at| slots.contains(&(at.partition as u32))));
         self.refused.retain(|place, _| !slots.contains(&place.slot));
         partitions
     }

@@ -21,11 +21,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use millstream_engine::{Engine, EngineConfig, Place};
-use millstream_log::{Batch, Budget, Class, Event, Log, LogError, LogResult, Member, MemberConfig, Outgoing};
+use millstream_log::{
+    Batch, Budget, Class, Event, Log, LogError, LogResult, Member, MemberConfig, Outgoing, TopicPartition,
+};
 
 use crate::calls::Calls;
 use crate::chain::ComputeChain;
 use crate::clock::Clock;
+use crate::growth::Gate;
 use crate::input::Input;
 use crate::outputs::{OutputWriter, Written};
 use crate::plan::StagePlan;
@@ -46,6 +49,8 @@ pub struct ReplicaContext {
     pub paused: Arc<AtomicBool>,
     /// Whether dead letters were sent back to the stage.
     pub retry_made: Arc<AtomicBool>,
+    /// Which partitions may be begun.
+    pub gate: Arc<Gate>,
     /// Where it tells how it stands.
     pub status: Arc<ReplicaStatus>,
     /// `<process>.<replica>`: unique in the cluster.
@@ -66,6 +71,10 @@ pub(crate) struct Replica {
     clock: Clock,
     /// Epoch of each (slot, input) owned now.
     epochs: BTreeMap<(u32, u16), u64>,
+    /// Which were open when it joined.
+    open: i32,
+    /// Given to it and not begun: others have to be worked off first.
+    unbegun: Vec<TopicPartition>,
     /// Slots that are being handed over.
     leaving: Vec<u32>,
     /// Since when.
@@ -126,6 +135,8 @@ impl Replica {
     /// Joins the group.
     pub(crate) fn join(cx: ReplicaContext) -> LogResult<Self> {
         let plan = Arc::clone(&cx.plan);
+        cx.gate.check()?;
+        let open = cx.gate.open();
         // A stage that never sets a key aside has the topic only once a dead letter was sent back to it.
         // Neither has a replay: what fails there waits in its lane, as only the range can pile up behind it.
         let retries = plan.replay.is_none() && (plan.calls || cx.log.describe(&[&plan.retry])?[0].is_some());
@@ -159,6 +170,8 @@ impl Replica {
             writer: OutputWriter::default(),
             clock: Clock::start(),
             epochs: BTreeMap::new(),
+            open,
+            unbegun: Vec::new(),
             leaving: Vec::new(),
             leaving_since: None,
             complained: None,
@@ -179,12 +192,19 @@ impl Replica {
         let mut batches = Vec::new();
         let mut left = Left::Stopped;
         while !self.cx.stop.draining() {
-            if self.must_join_again()? {
-                tracing::info!(stage = %self.cx.plan.group, "dead letters were sent back: joining again to read them");
-                left = Left::ToJoinAgain;
-                break;
-            }
-            self.turn(&mut batches)?;
+            self.cx.gate.check()?;
+            let why = if self.must_join_again()? {
+                "dead letters were sent back: joining again to read them"
+            } else if self.cx.gate.open() > self.open {
+                // A client of before may not know them yet.
+                "partitions that were added may be read now: joining again"
+            } else {
+                self.turn(&mut batches)?;
+                continue;
+            };
+            tracing::info!(stage = %self.cx.plan.group, "{why}");
+            left = Left::ToJoinAgain;
+            break;
         }
         let deadline = Instant::now() + self.cx.stop.drain_timeout();
         self.drain(deadline)?;

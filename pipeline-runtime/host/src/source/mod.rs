@@ -24,6 +24,7 @@ use millstream_log::{
 use millstream_spec::model::{Pipeline, Source, SourceKind};
 
 use crate::clock::wall_ms;
+use crate::growth;
 use crate::ids::{self, ID_HEADER, InputIds};
 use crate::outputs::partition_for;
 use crate::plan::codec_of;
@@ -97,6 +98,7 @@ pub fn run(cx: &SourceContext, pipeline: &Pipeline) -> LogResult<()> {
         for event in member.poll(Budget { records: 0, bytes: 0 }, wait, &mut Vec::new())? {
             match event {
                 Event::Assigned(assignments) => {
+                    writes_as_others(cx, pipeline)?;
                     for a in assignments.into_iter().filter(|a| a.partition == lead) {
                         let position = match &a.committed {
                             Some(committed) => position::decode(&committed.metadata)?,
@@ -133,6 +135,17 @@ pub fn run(cx: &SourceContext, pipeline: &Pipeline) -> LogResult<()> {
     }
     member.leave(cx.stop.drain_timeout());
     Ok(())
+}
+
+/// A process that was frozen while its topic got more partitions must not place records by the old number.
+fn writes_as_others(cx: &SourceContext, pipeline: &Pipeline) -> LogResult<()> {
+    let (topic, known) = (&pipeline.source.topic, cx.partitions);
+    match &cx.log.describe(&[topic])?[0] {
+        Some(info) if info.partitions != known => {
+            Err(growth::stopped("source", topic, known, info.partitions, "this process writes by the old number"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether the source has given all it has, in whatever process.

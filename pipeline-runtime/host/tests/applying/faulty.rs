@@ -76,6 +76,10 @@ impl LogLayer for FaultyLog {
         self.steps.plain(|| self.real.create(topics))
     }
 
+    fn add_partitions(&self, topics: &[(&str, i32)]) -> LogResult<()> {
+        self.steps.plain(|| self.real.add_partitions(topics))
+    }
+
     fn join(&self, config: MemberConfig) -> LogResult<Box<dyn Member>> {
         if let Some(late) = &self.late {
             let late = late.lock().expect("no test panics with the lock");

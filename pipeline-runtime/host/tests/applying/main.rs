@@ -50,6 +50,42 @@ fn a_fault_at_any_step_can_be_mended_by_applying_again() {
     }
 }
 
+/// Records lie unread between the stages when their topics grow.
+#[test]
+fn a_fault_at_any_step_of_a_repartition_can_be_mended_by_applying_again() {
+    for moment in [Moment::Before, Moment::After] {
+        let mut step = 0;
+        loop {
+            let world = World::new();
+            world.write(0..40);
+            world.run(&world.before, None).expect("a clean run");
+            world.write(40..60);
+            world.run(&world.before, Some("clean")).expect("a clean run");
+            let log = FaultyLog::new(Arc::clone(&world.log), step, moment);
+            let refused = apply(&*world.log, &world.wider, &ApplyOptions::default(), &World::stop());
+            assert_eq!(refused.expect_err("it wants a word").code, "repartition");
+            let options = ApplyOptions { repartition: true, ..ApplyOptions::default() };
+            let failed = apply(&log, &world.wider, &options, &World::stop()).is_err_and(|e| {
+                assert_eq!(e.code, "broken_on_purpose", "step {step} {moment:?}: {e}");
+                true
+            });
+            // The pipeline as it was goes on, or is stopped; it never does harm.
+            if let Err(e) = world.run(&world.before, None) {
+                assert!(e.to_string().contains("pipeline_changed"), "step {step} {moment:?}: {e}");
+            }
+            apply(&*world.log, &world.wider, &options, &World::stop()).expect("it can be done again");
+            world.write(60..80);
+            world.run(&world.wider, None).expect("a clean run");
+            assert_eq!(world.booked(), World::texts(0..80), "step {step} {moment:?}");
+            if !failed {
+                break;
+            }
+            step += 1;
+        }
+        assert!(step > 4, "topics, what lies beside them, what waits, the fingerprint: {step}");
+    }
+}
+
 /// A process that has looked at the fingerprint before it was changed, and of which nobody hears, comes when all is done.
 /// Seen red with the old position left unmarked: it reads on, and books what the new way books too.
 #[test]

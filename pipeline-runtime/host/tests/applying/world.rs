@@ -64,6 +64,8 @@ pub struct World {
     pub log: Arc<dyn Log>,
     pub before: Pipeline,
     pub after: Pipeline,
+    /// The first with twice the partitions.
+    pub wider: Pipeline,
     /// Last, so that the log is closed before its folder goes.
     _folder: tempfile::TempDir,
 }
@@ -81,8 +83,10 @@ impl World {
             settings: Vec::new(),
         }])
         .expect("a topic");
-        let (before, after) = (pipeline(&["clean", "book"]), pipeline(&["clean", "mask", "book"]));
-        Self { log, before, after, _folder: folder }
+        let before = pipeline(&["clean", "book"], PARTITIONS);
+        let after = pipeline(&["clean", "mask", "book"], PARTITIONS);
+        let wider = pipeline(&["clean", "book"], 2 * PARTITIONS);
+        Self { log, before, after, wider, _folder: folder }
     }
 
     pub fn stop() -> Stop {
@@ -131,7 +135,8 @@ impl World {
 
     /// What the last stage has written, sorted.
     pub fn booked(&self) -> Vec<String> {
-        let places: Vec<TopicPartition> = (0..PARTITIONS).map(|p| TopicPartition::new("p.book", p)).collect();
+        let count = self.log.describe(&["p.book"]).expect("described")[0].as_ref().expect("it is there").partitions;
+        let places: Vec<TopicPartition> = (0..count).map(|p| TopicPartition::new("p.book", p)).collect();
         let mut left: i64 = self.log.ends(&places, End::High).expect("ends").iter().sum();
         let mut reader = self.log.reader(Isolation::Committed).expect("a reader");
         reader.assign(&places.into_iter().map(|p| (p, 0)).collect::<Vec<_>>()).expect("assigned");
@@ -150,10 +155,10 @@ impl World {
     }
 }
 
-fn pipeline(stages: &[&str]) -> Pipeline {
+fn pipeline(stages: &[&str], partitions: i32) -> Pipeline {
     let stages: String = stages.iter().map(|name| format!("  - {{ name: {name}, filter: pass }}\n")).collect();
     let yaml = format!(
-        "apiVersion: millstream/v1\npipeline: p\ndefaults: {{ topics: {{ partitions: {PARTITIONS} }} }}\nsource: {{ topic: jobs, \
+        "apiVersion: millstream/v1\npipeline: p\ndefaults: {{ topics: {{ partitions: {partitions} }} }}\nsource: {{ topic: jobs, \
          format: text }}\nstages:\n{stages}"
     );
     let file = SourceFile { path: PathBuf::from("p.yaml"), bytes: yaml.into_bytes() };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Bench;
 use super::kit::{Kit, new_topic, numbered, tp};
 use super::player::{Player, position};
-use crate::{Class, Committed, End, Position, Retention, TopicPartition};
+use crate::{Class, Committed, End, MemberConfig, Position, Retention, TopicPartition};
 
 /// How many partitions each owns; panics if two own the same one.
 fn shares(players: &[&mut Player]) -> Vec<usize> {
@@ -193,6 +193,25 @@ pub(super) fn side_topics_follow_their_lead(bench: &dyn Bench) {
     a.member.leave(bench.patience());
     kit.play("b has all", &mut [&mut b], |p| shares(p) == [12]);
     assert_eq!(b.owned[&at].committed.as_ref().map(|c| c.offset), Some(1));
+}
+
+pub(super) fn a_partition_comes_when_its_side_topics_have_it(bench: &dyn Bench) {
+    let kit = Kit::new(bench);
+    let (lead, side) = (kit.topic("wide", 2), kit.topic("narrow", 2));
+    let group = bench.unique("widened");
+    kit.log.add_partitions(&[(&lead, 3)]).unwrap();
+    kit.write((0..3).map(|i| numbered(&lead, i, i as usize)).collect());
+    let config = |name: &str| MemberConfig { side: vec![side.clone()], ..kit.config(&group, &lead, name) };
+    let mut a = kit.join_with(config("a"));
+    kit.play("what both topics have", &mut [&mut a], |p| (0..2).all(|i| p[0].read(&tp(&lead, i)) == 1));
+    for _ in 0..5 {
+        a.turn();
+    }
+    assert_eq!(shares(&[&mut a]), [4], "{:?}", a.owned.keys());
+    kit.log.add_partitions(&[(&side, 3)]).unwrap();
+    a.member.leave(bench.patience());
+    let mut b = kit.join_with(config("b"));
+    kit.play("all", &mut [&mut b], |p| shares(p) == [6] && p[0].read(&tp(&lead, 2)) == 1);
 }
 
 pub(super) fn two_groups_read_the_same_topic(bench: &dyn Bench) {

@@ -2,6 +2,7 @@
 
 use super::Bench;
 use super::kit::{Kit, new_topic, numbered, record, tp};
+use super::player::position;
 use crate::{Class, End, Outgoing, Retention, TopicInfo};
 
 pub(super) fn describe_creates_nothing(bench: &dyn Bench) {
@@ -48,6 +49,37 @@ pub(super) fn topics_are_listed_and_deleted(bench: &dyn Bench) {
     });
     assert_eq!(kit.end(&tp(&a, 0), End::High), 0);
     assert!(kit.values(&a, 0).is_empty());
+}
+
+pub(super) fn partitions_are_added(bench: &dyn Bench) {
+    let kit = Kit::new(bench);
+    let (topic, other) = (kit.topic("grows", 2), kit.topic("stays", 3));
+    let group = bench.unique("grows");
+    kit.write((0..6).map(|i| numbered(&topic, (i % 2) as i32, i)).collect());
+    let mut player = kit.join(&group, &topic, "a");
+    kit.play("both are read", &mut [&mut player], |p| p[0].read(&tp(&topic, 1)) == 3);
+    player.commit(&[position(&tp(&topic, 1), 2)]);
+    player.member.leave(bench.patience());
+    for _ in 0..2 {
+        kit.log.add_partitions(&[(&topic, 5), (&other, 2)]).unwrap();
+        let found = kit.log.describe(&[&topic, &other]).unwrap();
+        assert_eq!(found, [Some(TopicInfo { partitions: 5 }), Some(TopicInfo { partitions: 3 })]);
+    }
+    let all: Vec<_> = (0..5).map(|p| tp(&topic, p)).collect();
+    for end in [End::Low, End::High, End::Stable] {
+        let there = if end == End::Low { [0; 5] } else { [3, 3, 0, 0, 0] };
+        assert_eq!(kit.log.ends(&all, end).unwrap(), there, "{end:?}");
+    }
+    kit.write(vec![numbered(&topic, 4, 7)]);
+    drop(kit);
+    bench.reopen();
+    let kit = Kit::new(bench);
+    assert_eq!(kit.values(&topic, 4), ["7"]);
+    assert_eq!(kit.values(&topic, 1), ["1", "3", "5"]);
+    assert_eq!(kit.committed(&group, &tp(&topic, 1)).map(|c| c.offset), Some(2));
+    assert_eq!(kit.committed(&group, &tp(&topic, 4)), None);
+    let error = kit.log.add_partitions(&[(&bench.unique("never"), 2)]).unwrap_err();
+    assert_eq!((error.class, error.code), (Class::Config, "unknown_topic"), "{error}");
 }
 
 pub(super) fn ends_of_an_empty_and_a_filled_partition(bench: &dyn Bench) {

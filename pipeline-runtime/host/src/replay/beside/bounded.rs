@@ -42,6 +42,12 @@ impl Log for BoundedLog {
     fn create(&self, topics: &[NewTopic]) -> LogResult<()> {
         self.real.create(topics)
     }
+    fn add_partitions(&self, topics: &[(&str, i32)]) -> LogResult<()> {
+        self.real.add_partitions(topics)
+    }
+    fn settling(&self) -> Duration {
+        self.real.settling()
+    }
     fn delete(&self, topics: &[&str]) -> LogResult<()> {
         self.real.delete(topics)
     }

@@ -1,4 +1,5 @@
-//! A log in front of another one: what it does not do itself, it hands on. For tests that break or watch one thing.
+//! A log in front of another one: what it does not do itself, it hands on. For a log that shows a part of another, and
+//! for tests that break or watch one thing.
 
 use std::time::Duration;
 
@@ -23,6 +24,10 @@ pub trait LogLayer: Send + Sync {
 
     fn add_partitions(&self, topics: &[(&str, i32)]) -> LogResult<()> {
         self.beneath().add_partitions(topics)
+    }
+
+    fn ends(&self, partitions: &[TopicPartition], end: End) -> LogResult<Vec<i64>> {
+        self.beneath().ends(partitions, end)
     }
 
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> LogResult<Vec<Option<Committed>>> {
@@ -68,7 +73,7 @@ impl<L: LogLayer> Log for L {
     }
 
     fn ends(&self, partitions: &[TopicPartition], end: End) -> LogResult<Vec<i64>> {
-        self.beneath().ends(partitions, end)
+        LogLayer::ends(self, partitions, end)
     }
 
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> LogResult<Vec<Option<Committed>>> {
@@ -124,6 +129,10 @@ pub trait MemberLayer: Send {
         self.beneath_mut().start(positions)
     }
 
+    fn pause(&mut self, partitions: &[TopicPartition], paused: bool) -> LogResult<()> {
+        self.beneath_mut().pause(partitions, paused)
+    }
+
     fn send(&mut self, records: &mut Vec<Outgoing>) -> Result<(), Sent> {
         self.beneath_mut().send(records)
     }
@@ -147,7 +156,7 @@ impl<M: MemberLayer> Member for M {
     }
 
     fn pause(&mut self, partitions: &[TopicPartition], paused: bool) -> LogResult<()> {
-        self.beneath_mut().pause(partitions, paused)
+        MemberLayer::pause(self, partitions, paused)
     }
 
     fn release(&mut self, partitions: &[TopicPartition]) -> LogResult<()> {

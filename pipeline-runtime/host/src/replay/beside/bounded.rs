@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_log::{
-    Assignment, Batch, Budget, Class, Committed, End, Event, Isolation, Log, LogError, LogResult, Member, MemberConfig,
-    NewTopic, Outgoing, Position, Reader, Rights, Sent, TopicInfo, TopicPartition, Waker, Writer,
+    Assignment, Batch, Budget, Class, End, Event, Log, LogError, LogLayer, LogResult, Member, MemberConfig,
+    MemberLayer, Position, TopicPartition,
 };
 
 use crate::replay::range::Range;
@@ -32,25 +32,11 @@ impl BoundedLog {
     }
 }
 
-impl Log for BoundedLog {
-    fn describe(&self, topics: &[&str]) -> LogResult<Vec<Option<TopicInfo>>> {
-        self.real.describe(topics)
+impl LogLayer for BoundedLog {
+    fn beneath(&self) -> &dyn Log {
+        &*self.real
     }
-    fn topics(&self) -> LogResult<Vec<String>> {
-        self.real.topics()
-    }
-    fn create(&self, topics: &[NewTopic]) -> LogResult<()> {
-        self.real.create(topics)
-    }
-    fn add_partitions(&self, topics: &[(&str, i32)]) -> LogResult<()> {
-        self.real.add_partitions(topics)
-    }
-    fn settling(&self) -> Duration {
-        self.real.settling()
-    }
-    fn delete(&self, topics: &[&str]) -> LogResult<()> {
-        self.real.delete(topics)
-    }
+
     fn ends(&self, partitions: &[TopicPartition], end: End) -> LogResult<Vec<i64>> {
         let mut ends = self.real.ends(partitions, end)?;
         for (at, found) in partitions.iter().zip(&mut ends) {
@@ -60,32 +46,12 @@ impl Log for BoundedLog {
         }
         Ok(ends)
     }
-    fn committed(&self, group: &str, partitions: &[TopicPartition]) -> LogResult<Vec<Option<Committed>>> {
-        self.real.committed(group, partitions)
-    }
-    fn delete_before(&self, offsets: &[(TopicPartition, i64)]) -> LogResult<()> {
-        self.real.delete_before(offsets)
-    }
-    fn delete_groups(&self, groups: &[&str]) -> LogResult<()> {
-        self.real.delete_groups(groups)
-    }
-    fn rights(&self, topics: &[&str], groups: &[&str]) -> LogResult<Option<Rights>> {
-        self.real.rights(topics, groups)
-    }
+
     fn join(&self, config: MemberConfig) -> LogResult<Box<dyn Member>> {
         let real = self.real.join(config)?;
         let (done, paused) = (HashSet::new(), HashSet::new());
         let (bounds, accept_gap) = (Arc::clone(&self.bounds), self.accept_gap);
         Ok(Box::new(BoundedMember { real, bounds, accept_gap, done, paused }))
-    }
-    fn reader(&self, isolation: Isolation) -> LogResult<Box<dyn Reader>> {
-        self.real.reader(isolation)
-    }
-    fn writer(&self) -> LogResult<Box<dyn Writer>> {
-        self.real.writer()
-    }
-    fn name(&self) -> String {
-        self.real.name()
     }
 }
 
@@ -136,7 +102,19 @@ impl BoundedMember {
     }
 }
 
-impl Member for BoundedMember {
+impl MemberLayer for BoundedMember {
+    fn beneath(&self) -> &dyn Member {
+        &*self.real
+    }
+
+    fn beneath_mut(&mut self) -> &mut dyn Member {
+        &mut *self.real
+    }
+
+    fn into_beneath(self: Box<Self>) -> Box<dyn Member> {
+        self.real
+    }
+
     fn poll(&mut self, budget: Budget, timeout: Duration, batches: &mut Vec<Batch>) -> LogResult<Vec<Event>> {
         let mut found = Vec::new();
         let mut events = self.real.poll(budget, timeout, &mut found)?;
@@ -195,33 +173,5 @@ impl Member for BoundedMember {
         }
         let open: Vec<TopicPartition> = partitions.iter().filter(|at| !self.done.contains(*at)).cloned().collect();
         if open.is_empty() { Ok(()) } else { self.real.pause(&open, paused) }
-    }
-
-    fn release(&mut self, partitions: &[TopicPartition]) -> LogResult<()> {
-        self.real.release(partitions)
-    }
-
-    fn send(&mut self, records: &mut Vec<Outgoing>) -> Result<(), Sent> {
-        self.real.send(records)
-    }
-
-    fn commit(&mut self, positions: &[Position]) -> Result<(), Sent> {
-        self.real.commit(positions)
-    }
-
-    fn abort(&mut self) -> LogResult<()> {
-        self.real.abort()
-    }
-
-    fn max_metadata(&self) -> usize {
-        self.real.max_metadata()
-    }
-
-    fn waker(&self) -> Waker {
-        self.real.waker()
-    }
-
-    fn leave(self: Box<Self>, deadline: Duration) {
-        self.real.leave(deadline);
     }
 }

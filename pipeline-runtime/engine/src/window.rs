@@ -39,9 +39,14 @@ pub struct Window {
     no_ranges: bool,
     /// A key has worked off its copies that were held, and has skipped ones.
     starved: bool,
-    /// Another pass was asked for.
-    asked: bool,
+    /// When another pass was asked for that has not begun, on the clock that only goes on.
+    asked: Option<u64>,
 }
+
+/// After how many milliseconds a pass that does not begin is asked for again. It begins with the first copy that is
+/// read, so it is only late where the log is away, and reading from the same place twice does no harm. A pass that never
+/// comes would be records nobody works on.
+const ASK_AGAIN_MS: u64 = 10_000;
 
 impl Window {
     /// Nothing is held; reading begins at `offset`.
@@ -57,7 +62,7 @@ impl Window {
                 key.loaded > 0
             });
             self.skipped = 0;
-            (self.no_room, self.no_ranges, self.starved, self.asked) = (false, false, false, false);
+            (self.no_room, self.no_ranges, self.starved, self.asked) = (false, false, false, None);
         }
         self.reading = offset + 1;
     }
@@ -115,15 +120,17 @@ impl Window {
         self.skipped > 0
     }
 
-    /// Whether another pass is worth its reading; asked for once. A pass that finds place for one copy and skips the rest
-    /// again is not, so what was short has to be there in `plenty`.
-    pub fn wants_pass(&mut self, plenty: impl Fn(Short) -> bool) -> bool {
+    /// Whether another pass is worth its reading; asked for once, and again if it does not begin. A pass that finds place
+    /// for one copy and skips the rest again is not, so what was short has to be there in `plenty`.
+    pub fn wants_pass(&mut self, mono_ms: u64, plenty: impl Fn(Short) -> bool) -> bool {
         let ranges = || self.loaded.is_empty() || plenty(Short::Ranges);
-        let wants = !self.asked
+        let wants = self.asked.is_none_or(|at| mono_ms >= at + ASK_AGAIN_MS)
             && (self.starved || self.no_room && plenty(Short::Room) || self.no_ranges && ranges())
             // Whoever is starved has room: its own copies have just left it.
             && (plenty(Short::Room) || !self.no_room);
-        self.asked |= wants;
+        if wants {
+            self.asked = Some(mono_ms);
+        }
         wants
     }
 }
@@ -144,9 +151,9 @@ mod tests {
         assert!(!read(&mut window, 12, Some(1)) && read(&mut window, 13, Some(2)) && read(&mut window, 14, None));
         window.leave(10, 5, Some(1));
         assert!(!read(&mut window, 15, Some(1)), "12 was skipped and is before it");
-        assert!(!window.wants_pass(|_| true), "the key has one to work on");
+        assert!(!window.wants_pass(0, |_| true), "the key has one to work on");
         window.leave(11, 5, Some(1));
-        assert!(window.wants_pass(|_| true) && !window.wants_pass(|_| true) && window.has_skipped());
+        assert!(window.wants_pass(0, |_| true) && !window.wants_pass(0, |_| true) && window.has_skipped());
         assert!(!read(&mut window, 16, Some(1)), "the new pass has not begun");
         assert!(read(&mut window, 12, Some(1)) && !read(&mut window, 13, Some(2)), "held already");
         assert!(read(&mut window, 15, Some(1)) && !read(&mut window, 16, Some(1)) && window.has_skipped());
@@ -157,12 +164,24 @@ mod tests {
         let mut window = Window::new(0);
         window.see(0);
         assert!(!window.take(0, 5, Some(1), Some(Short::Room), 2));
-        assert!(!window.wants_pass(|short| short == Short::Ranges) && window.wants_pass(|_| true));
-        assert!(read(&mut window, 0, Some(1)) && !window.has_skipped() && !window.wants_pass(|_| true));
+        assert!(!window.wants_pass(0, |short| short == Short::Ranges) && window.wants_pass(0, |_| true));
+        assert!(read(&mut window, 0, Some(1)) && !window.has_skipped() && !window.wants_pass(0, |_| true));
         window.see(1);
         assert!(!window.take(1, 5, None, Some(Short::Ranges), 2));
-        assert!(!window.wants_pass(|short| short == Short::Room));
+        assert!(!window.wants_pass(0, |short| short == Short::Room));
         window.leave(0, 5, Some(1));
-        assert!(window.wants_pass(|short| short == Short::Room), "nothing is held, so the lowest one is not");
+        assert!(window.wants_pass(0, |short| short == Short::Room), "nothing is held, so the lowest one is not");
+    }
+
+    #[test]
+    fn a_pass_that_does_not_begin_is_asked_for_again() {
+        let mut window = Window::new(0);
+        assert!(read(&mut window, 0, Some(1)) && read(&mut window, 1, Some(1)) && !read(&mut window, 2, Some(1)));
+        window.leave(0, 5, Some(1));
+        window.leave(1, 5, Some(1));
+        assert!(window.wants_pass(7, |_| true));
+        assert!(!window.wants_pass(6 + ASK_AGAIN_MS, |_| true));
+        assert!(window.wants_pass(7 + ASK_AGAIN_MS, |_| true) && !window.wants_pass(8 + ASK_AGAIN_MS, |_| true));
+        assert!(read(&mut window, 2, Some(1)) && !window.wants_pass(u64::MAX, |_| true));
     }
 }

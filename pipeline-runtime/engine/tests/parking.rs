@@ -114,7 +114,7 @@ fn a_key_with_very_many_copies_keeps_no_other_out() {
             }
         }
         commit(&mut e, ms);
-        assert!(e.held().0 <= 64 && e.rereads().is_empty(), "{:?}", e.held());
+        assert!(e.held().0 <= 64 && e.rereads(now(ms)).is_empty(), "{:?}", e.held());
     }
     assert_eq!(passed, [MANY]);
     let mut passes = 0;
@@ -125,7 +125,7 @@ fn a_key_with_very_many_copies_keeps_no_other_out() {
         }
         commit(&mut e, ms);
         assert!(e.held().0 <= 2_048);
-        if e.rereads() == [0] {
+        if e.rereads(now(ms)) == [0] {
             passes += 1;
             let from = e.retry_position(0).unwrap().offset;
             read(&mut e, from);
@@ -323,7 +323,7 @@ fn full_ranges_never_keep_the_lowest_copy_out() {
         works.reverse();
         works.into_iter().for_each(|work| forward(&mut e, work, ms));
         commit(&mut e, ms);
-        if e.rereads() == [0] {
+        if e.rereads(now(ms)) == [0] {
             let from = e.retry_position(0).unwrap().offset;
             read(&mut e, from);
         }
@@ -366,7 +366,7 @@ fn a_slot_with_very_many_copies_keeps_no_other_slots_out() {
             }
             commit(&mut e, ms);
             assert!(e.held().0 <= 2_048 && size * e.held().0 <= 16 << 20, "{} beside {full}", e.held().0);
-            if e.rereads().contains(&1) {
+            if e.rereads(now(ms)).contains(&1) {
                 passes += 1;
                 let from = e.retry_position(1).unwrap().offset;
                 read(&mut e, from);

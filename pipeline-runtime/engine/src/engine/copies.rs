@@ -5,7 +5,7 @@
 //! for one that was not read, so reading them never depends on room for copies.
 
 use super::{CommitPosition, Engine};
-use crate::config::{EngineConfig, Order};
+use crate::config::{EngineConfig, Now, Order};
 use crate::dedup;
 use crate::parked::Origin;
 use crate::ranges;
@@ -93,9 +93,11 @@ impl<R, O> Engine<R, O> {
         true
     }
 
-    /// Slots whose `.retry` has to be read again from [`retry_position`](Self::retry_position), each named once. To be
-    /// asked when nothing is in the open transaction, as right after a commit.
-    pub fn rereads(&mut self) -> Vec<u32> {
+    /// Slots whose `.retry` has to be read again from [`retry_position`](Self::retry_position), each named once; if no copy
+    /// is read then, once more after some seconds. To be asked when nothing is in the open transaction: right after a
+    /// commit, and where none comes, now and then.
+    pub fn rereads(&mut self, now: Now) -> Vec<u32> {
+        self.mono_ms = now.mono_ms;
         let Some(input) = self.config.retry_input.map(usize::from) else { return Vec::new() };
         let few = self.copies <= self.window() / 2 && self.copy_bytes <= self.copy_quota() / 2;
         let share = self.share();
@@ -105,7 +107,7 @@ impl<R, O> Engine<R, O> {
             let held = state.window.held();
             let room = few || held.0 <= share.0 / 2 && held.1 <= share.1 / 2;
             let plenty = |short| if short == Short::Room { room } else { tracker.has_plenty() };
-            state.window.wants_pass(plenty).then_some(*slot)
+            state.window.wants_pass(now.mono_ms, plenty).then_some(*slot)
         });
         wants.collect()
     }

@@ -344,7 +344,7 @@ impl Replica {
 
     /// Reads `.retry` again where copies were skipped.
     fn read_again(&mut self, world: &World) {
-        for slot in self.engine.rereads() {
+        for slot in self.engine.rereads(world.now()) {
             self.met.passes += 1;
             let at = self.engine.retry_position(slot).expect("an assigned slot").offset;
             if let Some((_, next)) = self.owned.get_mut(&slot) {

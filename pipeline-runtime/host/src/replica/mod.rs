@@ -228,6 +228,9 @@ impl Replica {
         let idle = waiting && !got && !unfinished;
         if self.engine.commit_due(self.clock.now(), idle) {
             self.commit()?;
+        } else if idle && !self.engine.has_uncommitted() {
+            // No commit comes that would look for skipped copies.
+            self.reread()?;
         }
         self.finish_leaving()?;
         self.pause_full()?;

@@ -150,7 +150,7 @@ impl Replica {
 
     /// Reads `.retry` again where copies were passed over for want of room. Nothing may be in the open transaction.
     pub(super) fn reread(&mut self) -> LogResult<()> {
-        let slots = self.engine.rereads();
+        let slots = self.engine.rereads(self.clock.now());
         let mut positions = Vec::with_capacity(slots.len());
         for slot in slots {
             let Some(at) = self.engine.retry_position(slot) else { continue };

@@ -105,14 +105,14 @@ fn lost_as_repeats(outcome: &Outcome) {
     assert_eq!(outcome.duplicates, outcome.violations.len() as u64, "{}", say(outcome));
 }
 
-/// The second output of the id stands behind later ones of its key, with the repeat's time.
+/// The second output of the id stands behind later ones of its key, with the repeat's time. The next stage drops it, or
+/// gives it out again as well: until the process is dead, that stage may have committed the first one, and it is as
+/// broken as the other.
 fn doubled_by_a_repeat(outcome: &Outcome) {
     only(&["bad id", "doubled", "out of order", "wrong"], outcome);
-    let doubled = outcome.violations.iter().filter_map(|v| match v {
-        Violation::Doubled { root, topic, .. } => Some((root.as_str(), topic.rsplit('.').next().unwrap_or_default())),
-        _ => None,
-    });
-    assert_eq!(doubled.collect::<Vec<_>>(), [(MARKED, "clean")], "{}", say(outcome));
+    assert!(topics("doubled", outcome).contains("clean"), "{}", say(outcome));
+    let another = |v: &Violation| matches!(v, Violation::Doubled { root, .. } if root != MARKED);
+    assert!(!outcome.violations.iter().any(another), "{}", say(outcome));
 }
 
 /// The zombie's outputs came after those of the owner that had taken over; its dead letters too, if it held any.

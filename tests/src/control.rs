@@ -62,7 +62,7 @@ pub const MARKED: &str = "r-300";
 const BEFORE: u32 = 200;
 const ALL: u32 = 400;
 /// For anything that takes seconds on a quiet machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(180);
 const WENT_ON: &str = "went on after the freeze";
 
 /// Plays it. `breaks` is a word of `tests/broken`; `name` is the pipeline's.

@@ -71,9 +71,9 @@ enum Fault {
 }
 
 /// For working off all input after the last fault, sessions of the dead included.
-const WORK_OFF: Duration = Duration::from_secs(150);
+const WORK_OFF: Duration = Duration::from_secs(240);
 /// For readers to see the end.
-const CATCH_UP: Duration = Duration::from_secs(60);
+const CATCH_UP: Duration = Duration::from_secs(240);
 
 /// Two at once would make each other's moments on a small machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

@@ -145,10 +145,10 @@ impl HttpServer {
     /// Waits until the client has ended this many connections while it waited for an answer.
     ///
     /// # Panics
-    /// When it does not within ten seconds.
+    /// When it does not within a minute.
     pub fn wait_for_abandoned(&self, count: usize) {
         let abandoned = || self.shared.abandoned.load(Ordering::SeqCst);
-        let done = wait_until(Duration::from_secs(10), || abandoned() >= count);
+        let done = wait_until(Duration::from_secs(60), || abandoned() >= count);
         assert!(done, "{} of {count} connections were ended by the client", abandoned());
     }
 }

@@ -14,7 +14,7 @@ use crate::checker::workload::Rows;
 use crate::process::{Process, tail};
 
 /// For a command that only reads or writes what is there.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Where a test works. Dropping it removes the folder, unless the test has failed.
 pub struct Site {

@@ -8,7 +8,7 @@ use millstream_tests::checker::Seen;
 use millstream_tests::site::Site;
 
 const SESSION: Duration = Duration::from_secs(6);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 fn pipeline(name: &str, file: &str) -> String {
     format!(

@@ -8,7 +8,7 @@ use millstream_tests::process::{Process, wait_until};
 use millstream_tests::site::Site;
 
 const SESSION: Duration = Duration::from_secs(6);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const SAID: &str = "has not answered yet";
 
 fn nobody_there() -> Site {
@@ -54,13 +54,13 @@ fn ctrl_c_ends_the_wait_for_a_broker() {
     let mut follow = site.start("follow", &["consume", "t"]);
     follow.wait_for_stderr(SAID, PATIENCE);
     follow.signal("INT");
-    follow.succeed(Duration::from_secs(5));
+    follow.succeed(Duration::from_secs(9));
     let mut check = site.start("produce", &["produce", "t", "--file", "/dev/null"]);
     check.wait_for_stderr(SAID, PATIENCE);
     // It takes the signal's own action while it waits. Whoever runs the tests in the background has INT ignored, and so
     // have their children; TERM takes the same way.
     check.signal("TERM");
-    check.wait(Duration::from_secs(5));
+    check.wait(Duration::from_secs(9));
 }
 
 /// Its first question takes a client ten seconds. Negative control: `Running::reach` asking on its own thread.
@@ -72,7 +72,7 @@ fn ctrl_c_ends_a_run_that_waits_for_a_broker() {
     let mut run = site.run("run", &site.write("pipeline.yaml", pipeline));
     run.wait_for_stderr(SAID, PATIENCE);
     run.signal("INT");
-    run.succeed(Duration::from_secs(5));
+    run.succeed(Duration::from_secs(9));
 }
 
 #[test]

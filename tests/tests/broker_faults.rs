@@ -15,7 +15,7 @@ use millstream_tests::process::wait_until;
 use millstream_tests::site::Site;
 
 const SESSION: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// After a fault: sessions and transactions of before may have to run out.
 const RECOVERY: Duration = Duration::from_secs(400);
 

@@ -12,7 +12,7 @@ use millstream_tests::site::Site;
 use serde_json::{Value, json};
 
 /// For what takes seconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 const KEYED: [&str; 5] = ["--create", "--partitions", "2", "--key", ".key"];
 
 /// A stage `reserve` that calls `/reserve`.
@@ -20,7 +20,7 @@ fn pipeline(server: &HttpServer, retry: &str) -> String {
     format!(
         "apiVersion: millstream/v1\npipeline: orders\ndefaults: {{ topics: {{ partitions: 2 }} }}\nsource:\n  topic: \
          orders.raw\n  format: json\n  fields: {{ id: string, key: string, do: string }}\n  id: .id\nstages:\n  - name: \
-         reserve\n    filter: http\n    with: {{ url: \"{}\", into: .stock, timeout: 1s }}\n    timeout: 5s\n    retry: \
+         reserve\n    filter: http\n    with: {{ url: \"{}\", into: .stock, timeout: 4s }}\n    timeout: 10s\n    retry: \
          {retry}\n",
         server.url("/reserve")
     )

@@ -6,7 +6,7 @@ use millstream_test_kafka::{GUEST, GUEST_PASSWORD, KafkaCluster, Options, tool, 
 use millstream_tests::process::{Process, wait_until};
 use millstream_tests::site::Site;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Negative control: `rights` of the command that finds nothing says "is right" at once.
 #[test]

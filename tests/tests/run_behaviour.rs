@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const SESSION: Duration = Duration::from_secs(6);
 /// For what takes a second or two on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A pipeline of one stage over a topic.
 fn one_stage(name: &str, options: &str) -> String {

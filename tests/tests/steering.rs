@@ -14,9 +14,9 @@ use serde_json::Value;
 
 const SESSION: Duration = Duration::from_secs(6);
 /// For what takes a second or two on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// For working off everything, sessions of the dead included.
-const WORK_OFF: Duration = Duration::from_secs(120);
+const WORK_OFF: Duration = Duration::from_secs(240);
 
 /// A pipeline of three stages on a log, and two processes that run it.
 struct Stand<'a> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use millstream_host::settled;
 use millstream_log::{Batch, Budget, End, Isolation, Log, Reader, TopicPartition};
 
 use crate::consume::from::{Begin, From};
@@ -70,10 +71,11 @@ pub fn run(args: ConsumeArgs, cx: &Context) -> Outcome {
     let isolation = if args.uncommitted { Isolation::Uncommitted } else { Isolation::Committed };
     let starts = wait.patiently(|| begin.offsets(&*log, &partitions))?;
     // Fixed now: a topic that is written to all the time has an end all the same.
-    let end = if args.uncommitted { End::High } else { End::Stable };
-    let ends = match args.until_end {
-        true => wait.patiently(|| log.ends(&partitions, end))?.into_iter().map(Some).collect(),
-        false => vec![None; partitions.len()],
+    let ends = match (args.until_end, args.uncommitted) {
+        (false, _) => vec![None; partitions.len()],
+        (true, true) => wait.patiently(|| log.ends(&partitions, End::High))?.into_iter().map(Some).collect(),
+        // What a command before this one has committed is seen.
+        (true, false) => wait.patiently(|| settled(&*log, &partitions))?.into_iter().map(Some).collect(),
     };
     let mut progress = Progress::new(starts.iter().copied().zip(ends), args.limit);
     let assigned: Vec<_> =

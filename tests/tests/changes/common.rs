@@ -10,7 +10,7 @@ use millstream_tests::checker::{History, Promise, Violation, check, report};
 use millstream_tests::process::{Process, wait_until};
 use millstream_tests::site::Site;
 
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 pub const SESSION: Duration = Duration::from_secs(6);
 
 /// A pipeline of a test, and its input.

@@ -13,7 +13,7 @@ use serde_json::Value;
 /// The shortest that brokers take.
 pub const SESSION: Duration = Duration::from_secs(6);
 /// For what takes seconds on an idle machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 pub const PARTITIONS: &str = "3";
 
 /// Odd numbers fail in the second stage, what is no JSON in the first.
@@ -94,7 +94,7 @@ pub fn root(id: &str) -> &str {
 /// Committed records of a topic, once as many are there as should be: a commit that was acknowledged may still be on its
 /// way to the partitions.
 pub fn read(site: &Site, topic: &str, wanted: usize) -> Vec<Seen> {
-    wait_until(Duration::from_secs(10), || site.read(topic).len() >= wanted);
+    wait_until(PATIENCE, || site.read(topic).len() >= wanted);
     site.read(topic)
 }
 

@@ -69,7 +69,7 @@ fn hanging_and_reset_calls_are_set_aside() {
         &site,
         "orders",
         &server,
-        "timeout: 5s\n    retry: { attempts: 1000, backoff: 20ms..50ms, park_after: { attempts: 2, time: 300ms } }",
+        "timeout: 8s\n    retry: { attempts: 1000, backoff: 20ms..50ms, park_after: { attempts: 2, time: 3s } }",
     );
     faults.fail("hangs", Reply::Hang);
     faults.fail("resets", Reply::Reset);

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 const SESSION: Duration = Duration::from_secs(6);
 /// For what takes seconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(180);
 const MARK: &str = "millstream.replay";
 
 /// A pipeline of three stages on a log.
@@ -142,7 +142,9 @@ fn killed(site: &Site, name: &str) {
         let worker = &mut workers[round % 2];
         assert_eq!(worker.ended(), None, "it ended by itself:\n{}", tail(&worker.stderr()));
         worker.kill();
-        interrupted += usize::from(stand.replay()["state"] == "running");
+        let left = stand.replay();
+        eprintln!("killed at {} of {}", left["done"], left["total"]);
+        interrupted += usize::from(left["state"] == "running");
         *worker = stand.run(&format!("worker-{}-{round}", round % 2));
         if round == 1 {
             stand.order("scale {}.clean 3");

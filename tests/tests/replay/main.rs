@@ -13,5 +13,5 @@ mod shop;
 use std::time::Duration;
 
 /// For what takes seconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(180);
 const SESSION: Duration = Duration::from_secs(6);

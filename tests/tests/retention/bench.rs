@@ -14,7 +14,7 @@ use millstream_tests::site::Site;
 use serde_json::Value;
 
 /// For what takes some seconds on an idle machine.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Of every topic.
 pub const PARTITIONS: i32 = 2;
 /// In milliseconds.

@@ -12,7 +12,7 @@ use millstream_log::{
     Retention, TopicPartition,
 };
 
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 pub const PLENTY: Budget = Budget { records: 100_000, bytes: 64 << 20 };
 
 pub fn open(dir: &Path) -> Arc<dyn Log> {

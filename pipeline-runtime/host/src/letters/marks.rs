@@ -10,12 +10,11 @@ use millstream_log::{Budget, Class, End, Isolation, Log, LogError, LogResult, Ou
 use super::done::Done;
 use super::place::Place;
 use crate::clock::wall_ms;
+use crate::settled::settled;
 
 const BUDGET: Budget = Budget { records: 10_000, bytes: 8 << 20 };
 /// Longer than a dead worker's open transaction can hold readers back.
 const STALLED: Duration = Duration::from_secs(90);
-/// For transactions of the living to end.
-const SETTLED: Duration = Duration::from_secs(3);
 /// Brokers take records of 1 MiB unless told otherwise.
 const MAX_MARK: usize = 900 << 10;
 
@@ -65,21 +64,6 @@ pub fn read(log: &dyn Log, place: &Place, who: Reader) -> LogResult<BTreeMap<i32
                 format!("`{}` gave nothing for {} s before its end {end}", place.control, STALLED.as_secs()),
             ));
         }
-    }
-}
-
-/// Where a committed reader can read to, after those transactions have ended that are open now. A commit that has just
-/// been acknowledged may still be on its way to the partitions: whoever looks next shall see it. One that nobody ends is
-/// not waited for.
-pub fn settled(log: &dyn Log, partitions: &[TopicPartition]) -> LogResult<Vec<i64>> {
-    let written = log.ends(partitions, End::High)?;
-    let began = Instant::now();
-    loop {
-        let stable = log.ends(partitions, End::Stable)?;
-        if stable.iter().zip(&written).all(|(stable, written)| stable >= written) || began.elapsed() > SETTLED {
-            return Ok(stable);
-        }
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -8,6 +8,7 @@ use millstream_log::{Budget, Class, End, Isolation, Log, LogError, LogResult, To
 use super::letter::Letter;
 use super::marks;
 use super::place::Place;
+use crate::settled::settled;
 use crate::shared::Stop;
 
 const BUDGET: Budget = Budget { records: 10_000, bytes: 4 << 20 };
@@ -37,7 +38,7 @@ pub fn read(
     }
     // Before the ends: a letter that is edited meanwhile may be there twice, and is not missed.
     let done = patiently(stop, || marks::read(log, place, marks::Reader::Guest))?;
-    let ends = patiently(stop, || marks::settled(log, &partitions))?;
+    let ends = patiently(stop, || settled(log, &partitions))?;
     if !reading.all {
         for (at, next) in partitions.iter().zip(&mut next) {
             *next = (*next).max(done.get(&at.partition).map_or(0, |d| d.first_open()));

@@ -19,6 +19,7 @@ use super::letter::Letter;
 use super::marks;
 use super::place::Place;
 use super::reading::{PATIENCE, patiently};
+use crate::settled::settled;
 use crate::shared::Stop;
 
 /// What to do with a letter.
@@ -88,7 +89,7 @@ pub fn work(
     }
     // Fixed now: letters that come meanwhile, edited ones too, are for the next time.
     let next = patiently(stop, || log.ends(&partitions, End::Low))?;
-    let ends = patiently(stop, || marks::settled(log, &partitions))?;
+    let ends = patiently(stop, || settled(log, &partitions))?;
     if next.iter().zip(&ends).all(|(next, end)| next >= end) {
         return Ok(Report::default());
     }

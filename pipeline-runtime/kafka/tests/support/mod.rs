@@ -14,7 +14,7 @@ use millstream_log::{
 use millstream_test_kafka::unique;
 
 /// How long anything may take before it counts as broken.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// One poll while waiting.
 pub const TURN: Duration = Duration::from_millis(50);
 /// More than any test has.

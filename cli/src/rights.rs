@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use millstream_log::{Granted, Right, Rights};
-use millstream_spec::model::{Pipeline, SourceKind};
+use millstream_spec::model::Pipeline;
 
 use Right::{Create, Delete, Describe, Read, Write};
 
@@ -31,12 +31,13 @@ impl Needs {
         let mut topics = vec![owned(&format!("{}.control", pipeline.name), &[])];
         let mut groups = Vec::new();
         let group = |name: &str| Need { name: name.to_owned(), rights: vec![Describe, Read], owned: true };
-        let source = pipeline.source.topic.as_str();
-        if matches!(pipeline.source.kind, SourceKind::Topic { .. }) {
-            topics.push(Need { name: source.to_owned(), rights: vec![Describe, Read], owned: false });
-        } else {
-            topics.push(owned(source, &[]));
-            groups.push(group(source));
+        for source in &pipeline.sources {
+            if source.writes() {
+                topics.push(owned(&source.topic, &[]));
+                groups.push(group(&source.topic));
+            } else {
+                topics.push(Need { name: source.topic.clone(), rights: vec![Describe, Read], owned: false });
+            }
         }
         let read: BTreeSet<&str> = pipeline.stages.iter().flat_map(|s| &s.inputs).map(|i| i.topic.as_str()).collect();
         for stage in &pipeline.stages {

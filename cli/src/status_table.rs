@@ -1,7 +1,7 @@
 //! How pipelines stand, as a table for people.
 
 use millstream_host::replay::in_place::{ReplayState, ReplayStatus};
-use millstream_host::{PipelineStatus, StageStatus};
+use millstream_host::{PipelineStatus, SourceStatus, StageStatus};
 
 use crate::terminal::{Paint, grouped, table};
 
@@ -36,11 +36,23 @@ pub fn status_table(pipelines: &[PipelineStatus], now: i64, paint: Paint) -> Str
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         rows.extend(pipeline.stages.iter().map(|stage| row(stage, pipeline.processes.len(), now)));
         text.push_str(&table(&rows, 1..head.len() - 1));
+        let sources: Vec<Vec<String>> = pipeline.sources.iter().filter_map(source_row).collect();
+        if !sources.is_empty() {
+            let head = ["source", "records", "topic", ""].map(str::to_owned).to_vec();
+            text.push_str(&table(&[vec![head], sources].concat(), 1..2));
+        }
         for problem in &pipeline.problems {
             text.push_str(&format!("{}: {problem}\n", paint.red("problem")));
         }
     }
     text
+}
+
+/// Of one that has a name.
+fn source_row(source: &SourceStatus) -> Option<Vec<String>> {
+    let records = source.records.map_or("-".to_owned(), grouped);
+    let ended = if source.ended == Some(true) { "has given all it has" } else { "" };
+    Some(vec![source.name.clone()?, records, source.topic.clone(), ended.to_owned()])
 }
 
 fn row(stage: &StageStatus, processes: usize, now: i64) -> Vec<String> {
@@ -137,6 +149,12 @@ mod tests {
             waiting: None,
             trouble: None,
         };
+        let source = |name: Option<&str>, topic: &str, records, ended| SourceStatus {
+            name: name.map(str::to_owned),
+            topic: topic.to_owned(),
+            records,
+            ended,
+        };
         let trouble = Trouble { at: 1_000, message: "no broker".into(), gave_up: false };
         let mut second = StageStatus { paused: true, trouble: Some(trouble), ..stage("split", None, None) };
         second.replicas.processes.remove("q");
@@ -146,6 +164,11 @@ mod tests {
         let status = PipelineStatus {
             name: "orders".into(),
             processes: vec![process("p"), process("q")],
+            sources: vec![
+                source(Some("shop"), "orders.in.shop", Some(4_000), Some(true)),
+                source(Some("web"), "web", None, None),
+                source(None, "orders.in", Some(1), None),
+            ],
             stages: vec![stage("clean", Some(1_200), Some(3)), second],
             problems: Vec::new(),
         };
@@ -154,6 +177,9 @@ orders  2 processes
 stage    lag  read/s  forwarded/s  dropped/s  duplicates/s  to dlq/s  in flight  retrying  parked  dead letters  replicas
 clean  1,200   1,234        1,000          0             0         0         64         1   1,017             3       3/6  scaled to 3 per process (file: 2)
 split      -   1,234        1,000          0             0         0         64         1   1,017            3+       3/2  paused; 12 held behind a dead letter; partitions from 4 of 6 wait until the old ones are worked off; in 1 of 2 processes; last error 4 s ago: no broker
+source  records  topic
+shop      4,000  orders.in.shop  has given all it has
+web           -  web
 ";
         assert_eq!(status_table(&[status], 5_000, Paint::new(false)), expected);
     }

@@ -1,9 +1,11 @@
 //! `millstream check PATH…`: everything that can be known without running.
 
+use std::collections::HashMap;
+
 use clap::Args;
 use millstream_filter_api::{Issue, Severity};
 use millstream_log::{Granted, Log, Right};
-use millstream_spec::model::{Pipeline, SourceKind};
+use millstream_spec::model::{Pipeline, Source};
 use serde::Serialize;
 
 use super::{print, print_json};
@@ -138,34 +140,24 @@ fn topics(
     hidden: &[String],
 ) -> Result<Vec<String>, Failure> {
     let mut wrong = Vec::new();
-    let source = &pipeline.source.topic;
-    let outputs: Vec<_> = pipeline.stages.iter().flat_map(|s| &s.outputs).collect();
-    let names = [source.as_str()].into_iter().chain(outputs.iter().map(|o| o.topic.as_str()));
+    let sources = pipeline.sources.iter().map(|s| s.topic.as_str());
+    let outputs = pipeline.stages.iter().flat_map(|s| &s.outputs);
+    let names = sources.chain(outputs.map(|o| o.topic.as_str()));
     let names: Vec<&str> = names.filter(|name| !hidden.iter().any(|h| h == name)).collect();
     let known = patience.ask(|| false, || log.describe(&names))?;
-    if matches!(pipeline.source.kind, SourceKind::Topic { .. })
-        && names.first() == Some(&source.as_str())
-        && known[0].is_none()
-        && !written.contains(&source.as_str())
-    {
-        wrong.push(format!("source topic `{source}` does not exist on {}; `run --create-source` makes it", log.name()));
-    }
-    let count = |topic: &str| {
-        let at = names.iter().position(|n| *n == topic)?;
-        known[at].as_ref().map(|info| info.partitions)
+    let there: HashMap<&str, i32> =
+        names.iter().zip(&known).filter_map(|(name, info)| Some((*name, info.as_ref()?.partitions))).collect();
+    let missing = |s: &&Source| {
+        let topic = s.topic.as_str();
+        !s.writes() && names.contains(&topic) && !there.contains_key(topic) && !written.contains(&topic)
     };
-    for stage in &pipeline.stages {
-        let counts: Vec<(&str, i32)> =
-            stage.inputs.iter().filter_map(|i| Some((i.topic.as_str(), count(&i.topic)?))).collect();
-        if counts.iter().any(|(_, n)| *n != counts[0].1) {
-            let list: Vec<String> = counts.iter().map(|(topic, n)| format!("{topic} {n}")).collect();
-            wrong.push(format!(
-                "stage `{}` reads topics with different partition counts: {}",
-                stage.name,
-                list.join(", ")
-            ));
-        }
+    for source in pipeline.sources.iter().filter(missing) {
+        let missing = millstream_host::missing_topics(log, std::slice::from_ref(&source.topic));
+        wrong.push(format!("{missing}; `run --create-source` makes it"));
     }
+    let mut counts = millstream_host::partition_counts(pipeline, &|topic| there.get(topic).copied());
+    counts.retain(|topic, _| !hidden.contains(topic));
+    wrong.extend(millstream_host::differing_partitions(pipeline, &counts));
     Ok(wrong)
 }
 

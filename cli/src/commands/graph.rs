@@ -1,7 +1,7 @@
 //! `millstream graph PATH`: a picture of a pipeline.
 
 use clap::{Args, ValueEnum};
-use millstream_spec::model::{Pipeline, Stage};
+use millstream_spec::model::{Pipeline, Source, Stage};
 use serde::Serialize;
 
 use super::{print, print_json};
@@ -41,7 +41,11 @@ enum Form {
 #[derive(Serialize)]
 struct Document<'a> {
     pipeline: &'a str,
-    source: SourceDocument<'a>,
+    /// Where it has no name, and so is the only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<SourceDocument<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<SourceDocument<'a>>,
     stages: Vec<StageDocument<'a>>,
 }
 
@@ -84,11 +88,17 @@ pub fn run(args: GraphArgs, cx: &Context) -> Outcome {
 }
 
 fn document(pipeline: &Pipeline) -> Document<'_> {
+    let of = |named: bool| pipeline.sources.iter().filter(move |s| s.named == named);
     Document {
         pipeline: &pipeline.name,
-        source: SourceDocument { name: &pipeline.source.name, topic: &pipeline.source.topic },
+        source: of(false).map(source).next(),
+        sources: of(true).map(source).collect(),
         stages: pipeline.stages.iter().map(stage).collect(),
     }
+}
+
+fn source(source: &Source) -> SourceDocument<'_> {
+    SourceDocument { name: &source.name, topic: &source.topic }
 }
 
 fn stage(stage: &Stage) -> StageDocument<'_> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use millstream_host::{RunOptions, Stop};
-use millstream_spec::model::{Pipeline, SourceKind};
+use millstream_spec::model::{Pipeline, Source, SourceKind};
 use millstream_spec::units::show_duration;
 
 use super::{print, print_json};
@@ -66,7 +66,10 @@ pub fn run(args: RunArgs, cx: &Context) -> Outcome {
     let pipelines = pipelines::load(&args.paths, &cx.registry, cx.paint_errors())?;
     let stages = chosen(&args.stages, &pipelines)?;
     if args.until_idle {
-        pipelines.iter().filter(|p| has_source(p, stages.as_ref())).try_for_each(can_be_idle)?;
+        for pipeline in &pipelines {
+            let here = sources_here(pipeline, stages.as_ref());
+            here.into_iter().try_for_each(|source| can_be_idle(pipeline, source))?;
+        }
     }
     let drain_timeout = args.drain_timeout.unwrap_or(cx.settings.drain_timeout);
     let stop = Stop::new(drain_timeout.saturating_sub(LEAVE.min(drain_timeout / 4)));
@@ -140,21 +143,22 @@ fn full_name(pipeline: &Pipeline, stage: &str) -> String {
     format!("{}.{stage}", pipeline.name)
 }
 
-/// Whether the source runs here: where a stage does that reads it.
-fn has_source(pipeline: &Pipeline, stages: Option<&BTreeSet<String>>) -> bool {
+/// The sources that run here: where a stage does that reads them.
+fn sources_here<'p>(pipeline: &'p Pipeline, stages: Option<&BTreeSet<String>>) -> Vec<&'p Source> {
     let here = |name: &str| stages.is_none_or(|all| all.contains(&full_name(pipeline, name)));
-    pipeline.stages.iter().any(|s| here(&s.name) && s.inputs.iter().any(|i| i.from_stage.is_none()))
+    let read = |n: usize| pipeline.stages.iter().any(|s| here(&s.name) && s.inputs.iter().any(|i| i.source == Some(n)));
+    pipeline.sources.iter().enumerate().filter(|(n, _)| read(*n)).map(|(_, source)| source).collect()
 }
 
 /// A source without an end is never worked off.
-fn can_be_idle(pipeline: &Pipeline) -> Outcome {
-    let why = match &pipeline.source.kind {
+fn can_be_idle(pipeline: &Pipeline, source: &Source) -> Outcome {
+    let why = match &source.kind {
         SourceKind::File(file) if file.follow => "follows its file",
         SourceKind::Generate(generate) if generate.count.is_none() => "generates without a `count`",
         _ => return Ok(()),
     };
-    let message = format!("`--until-idle` would never end: the source of `{}` {why}", pipeline.name);
-    Err(Failure::wrong(message))
+    let which = if source.named { format!("source `{}`", source.name) } else { "the source".to_owned() };
+    Err(Failure::wrong(format!("`--until-idle` would never end: {which} of `{}` {why}", pipeline.name)))
 }
 
 /// Drains at the first signal, stops at once at the second, and in any case when the time is over: a client library

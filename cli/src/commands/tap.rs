@@ -158,7 +158,7 @@ fn tapped(pipeline: &Pipeline, stage: &Stage, args: &TapArgs) -> Result<Vec<Tapp
         Ok(Tapped::new(topic, filter))
     };
     if args.dlq {
-        return Ok(vec![with(&stage.dlq, &|c| RecordFilter::on_letters(pipeline, &stage.inputs[0], &stage.dlq, c))?]);
+        return Ok(vec![with(&stage.dlq, &|c| RecordFilter::on_letters(pipeline, stage, c))?]);
     }
     if args.input {
         return stage.inputs.iter().map(|i| with(&i.topic, &|c| RecordFilter::on_input(pipeline, i, c))).collect();

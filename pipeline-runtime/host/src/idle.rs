@@ -1,18 +1,25 @@
 //! Whether all input of a pipeline is worked off, over all processes: told by the log alone.
 
 use millstream_log::{End, Log, LogResult, TopicPartition};
-use millstream_spec::model::{Pipeline, Stage};
+use millstream_spec::model::{Pipeline, Source, Stage};
 
 use crate::source;
 
 /// Stage by stage from the source: does every group of the stages `here` stand at the end of what it reads, with no open
-/// transaction? With `source`, has it given all it has?
+/// transaction? Have the `sources` that run with them given all they have?
 ///
 /// The order matters: a stage commits its outputs together with its position, so when it stands at the end of its
 /// input, all it will ever write is there before the next stage's end is asked.
-pub fn worked_off(log: &dyn Log, pipeline: &Pipeline, here: &dyn Fn(&str) -> bool, source: bool) -> LogResult<bool> {
-    if source && !source::finished(log, pipeline)? {
-        return Ok(false);
+pub fn worked_off(
+    log: &dyn Log,
+    pipeline: &Pipeline,
+    here: &dyn Fn(&str) -> bool,
+    sources: &[&Source],
+) -> LogResult<bool> {
+    for source in sources {
+        if !source::finished(log, source)? {
+            return Ok(false);
+        }
     }
     for stage in in_order(pipeline) {
         let stage = &pipeline.stages[stage];

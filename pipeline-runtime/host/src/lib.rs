@@ -42,7 +42,7 @@ pub use changes::{
 };
 pub use control::{
     Change, Control, Counts, Entries, Entry, Follower, Orders, PipelineStatus, ProcessStatus, Rates, ReplicasStatus,
-    StageStatus, Trouble, WaitingStatus, Watcher,
+    SourceStatus, StageStatus, Trouble, WaitingStatus, Watcher,
 };
 pub use ids::{ID_HEADER, key_fields, root};
 pub use outputs::partition_for;
@@ -52,3 +52,4 @@ pub use shared::{Stop, Totals};
 pub use source::check_generator;
 pub use summary::{PipelineSummary, StageSummary, Summary};
 pub use tap::RecordFilter;
+pub use topics::{counts as partition_counts, differing as differing_partitions, missing as missing_topics};

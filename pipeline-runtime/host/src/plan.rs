@@ -168,16 +168,16 @@ pub fn calls_out(stage: &Stage) -> bool {
 
 /// How a stage reads one of its inputs.
 pub fn input_plan(pipeline: &Pipeline, input: &model::Input) -> InputPlan {
-    let source = &pipeline.source;
-    let foreign = input.from_stage.is_none() && matches!(source.kind, SourceKind::Topic { .. });
+    let source = pipeline.source_of(input);
+    let foreign = source.filter(|s| !s.writes());
     InputPlan {
         topic: Arc::from(input.topic.as_str()),
         codec: codec_of(&input.format),
         coercion: Coercion::new(&input.types),
-        ids: if foreign { InputIds::Source(source.id.clone()) } else { InputIds::Own },
-        own_source: input.from_stage.is_none() && !foreign,
-        start: match source.kind {
-            SourceKind::Topic { start } if foreign => start,
+        ids: foreign.map_or(InputIds::Own, |source| InputIds::Source(source.id.clone())),
+        own_source: source.is_some_and(model::Source::writes),
+        start: match foreign.map(|source| &source.kind) {
+            Some(SourceKind::Topic { start }) => *start,
             _ => Start::Earliest,
         },
     }

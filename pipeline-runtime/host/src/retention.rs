@@ -40,14 +40,11 @@ pub fn kept(pipeline: &Pipeline, topics: &Partitions) -> Vec<Kept> {
     };
     let outputs = pipeline.stages.iter().flat_map(|s| &s.outputs);
     let outputs = outputs.map(|o| (&o.topic, o.settings.retention, o.given));
-    let source = &pipeline.source;
-    let source = (source.topic == format!("{}.in", pipeline.name)).then_some((
-        &source.topic,
-        source.topic_settings.retention,
-        false,
-    ));
+    // What keys the records of a topic anew is a stage, and its topic an output.
+    let sources = pipeline.sources.iter().filter(|s| s.writes());
+    let sources = sources.map(|s| (&s.topic, s.topic_settings.retention, false));
     let mut all: BTreeMap<&String, (Duration, bool)> = BTreeMap::new();
-    for (topic, retention, given) in outputs.chain(source) {
+    for (topic, retention, given) in outputs.chain(sources) {
         if let Some(retention) = retention {
             // Two outputs to one topic: what one of them still wants stays.
             let kept = all.entry(topic).or_insert((retention, given));

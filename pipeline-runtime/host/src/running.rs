@@ -1,17 +1,17 @@
-//! One pipeline while it runs in this process: its topics, the replicas of its stages, its source.
+//! One pipeline while it runs in this process: its topics, the replicas of its stages, its sources.
 //!
 //! Start reading at [`Running::run`]. The thread that starts it all then listens to the control topic, keeps as many
 //! replicas as are wanted, and reports how they stand.
 
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use millstream_log::{Class, Log, LogError, LogResult};
-use millstream_spec::model::{Pipeline, SourceKind};
+use millstream_spec::model::{Pipeline, Source};
 
 use crate::aside;
 use crate::backoff::Backoff;
@@ -52,7 +52,7 @@ pub struct Running<'a> {
     pub crews: Vec<Crew<'a>>,
     /// Replays of these stages.
     replays: Replays<'a>,
-    /// Whether its source is run.
+    /// Whether its sources are run.
     feed: bool,
     /// Of the control topic, as they were heard last.
     entries: Mutex<Entries>,
@@ -62,8 +62,8 @@ pub struct Running<'a> {
     ended: AtomicBool,
     /// The log was asked for the topics once, and has answered or was given up on.
     asked: AtomicBool,
-    /// The source has given up: nothing new comes.
-    dry: AtomicBool,
+    /// Sources that run here and have given up.
+    dry: AtomicUsize,
     /// Why threads gave up.
     failed: Mutex<Vec<Reason>>,
 }
@@ -83,7 +83,7 @@ impl<'a> Running<'a> {
             started: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             asked: AtomicBool::new(false),
-            dry: AtomicBool::new(false),
+            dry: AtomicUsize::new(0),
             failed: Mutex::new(Vec::new()),
         }
     }
@@ -147,7 +147,9 @@ impl<'a> Running<'a> {
             Err(e) => return self.fail("", &e),
         }
         reconcile(&orders);
-        self.start_source(scope, process, options, &topics);
+        for source in self.sources() {
+            self.start_source(scope, process, options, &topics, source);
+        }
         self.start_keeper(scope, process, options, &topics);
         self.started.store(true, Ordering::Release);
         let mut reporter = Reporter::new(&*process.log, &self.pipeline.name, &process.id, listener.entries());
@@ -218,20 +220,21 @@ impl<'a> Running<'a> {
         process: &Process,
         options: &'s RunOptions,
         topics: &Partitions,
+        source: &'a Source,
     ) {
-        if !self.has_source() {
-            return;
-        }
         let cx = SourceContext {
             log: Arc::clone(&process.log),
             stop: options.stop.clone(),
             name: format!("{}.source", process.id),
             instance: options.instance.as_ref().map(|name| format!("{name}.source")),
-            partitions: topics.of(&self.pipeline.source.topic),
+            partitions: topics.of(&source.topic),
         };
         scope.spawn(move || {
-            self.supervise("the source", &options.stop, None, || source::run(&cx, self.pipeline));
-            self.dry.store(!options.stop.draining(), Ordering::Release);
+            let what = if source.named { format!("source `{}`", source.name) } else { "the source".to_owned() };
+            let ended = self.supervise(&what, &options.stop, None, || source::run(&cx, self.pipeline, source));
+            if ended == Ended::GaveUp {
+                self.dry.fetch_add(1, Ordering::AcqRel);
+            }
         });
     }
 
@@ -260,14 +263,23 @@ impl<'a> Running<'a> {
         });
     }
 
-    /// Whether records are made here: where a stage runs that reads them.
-    fn has_source(&self) -> bool {
-        self.feed
-            && !matches!(self.pipeline.source.kind, SourceKind::Topic { .. })
-            && self.crews.iter().any(|crew| crew.stage.inputs.iter().any(|i| i.from_stage.is_none()))
+    /// The sources that make records here: where a stage runs that reads them.
+    fn sources(&self) -> Vec<&'a Source> {
+        self.read_here().filter(|source| self.feed && source.writes()).collect()
     }
 
-    /// Waits until the log answers and the source's topic is there. `None` when told to stop before.
+    fn read_here(&self) -> impl Iterator<Item = &'a Source> {
+        let here = |n: usize| self.crews.iter().any(|crew| crew.stage.inputs.iter().any(|i| i.source == Some(n)));
+        self.pipeline.sources.iter().enumerate().filter(move |(n, _)| here(*n)).map(|(_, source)| source)
+    }
+
+    /// Whether nothing new comes from any source, as all that are read here have given up.
+    fn dry(&self) -> bool {
+        let dry = self.dry.load(Ordering::Acquire);
+        dry > 0 && dry == self.read_here().count()
+    }
+
+    /// Waits until the log answers and the sources' topics are there. `None` when told to stop before.
     fn prepare(&self, log: &Arc<dyn Log>, options: &RunOptions) -> LogResult<Option<Partitions>> {
         let mut backoff = Backoff::new();
         let mut said = String::new();
@@ -281,10 +293,10 @@ impl<'a> Running<'a> {
             self.asked.store(true, Ordering::Release);
             let why = match prepared {
                 Ok(Prepared::Ready(topics)) => return Ok(Some(topics)),
-                Ok(Prepared::Missing(topic)) => format!(
-                    "source topic `{topic}` does not exist on {}; waiting for it (`--create-source` makes it)",
-                    log.name()
-                ),
+                Ok(Prepared::Missing(topics)) => {
+                    let it = if topics.len() == 1 { "it" } else { "them" };
+                    format!("{}; waiting for {it} (`--create-source` makes {it})", topics::missing(&**log, &topics))
+                }
                 Err(e) if e.class == Class::Retry => format!("{}: {e}; trying again", log.name()),
                 Err(e) => return Err(e),
             };
@@ -305,8 +317,7 @@ impl<'a> Running<'a> {
             Some(before) => before,
             None => begun.insert(changes::begin(log, self.pipeline, options.apply, &options.stop)?),
         };
-        let create_source = options.create_source;
-        let wishes = Wishes { create_source, before: before.as_ref(), repartition: false };
+        let wishes = Wishes { create_source: options.create_source, before: before.as_ref(), repartition: false };
         let prepared = topics::prepare(log, self.pipeline, wishes)?;
         if let Prepared::Ready(topics) = &prepared {
             changes::note(log, self.pipeline, topics)?;
@@ -317,7 +328,7 @@ impl<'a> Running<'a> {
     /// Whether the log answers at all: a client whose brokers are away comes back from a question after many seconds.
     /// `false` when told to stop before.
     fn reach(&self, log: &Arc<dyn Log>, stop: &Stop) -> LogResult<bool> {
-        let (log, topic) = (Arc::clone(log), self.pipeline.source.topic.clone());
+        let (log, topic) = (Arc::clone(log), self.pipeline.sources[0].topic.clone());
         Ok(aside::ask(stop, move || log.describe(&[&topic]).map(drop))?.is_some())
     }
 
@@ -431,7 +442,7 @@ impl<'a> Running<'a> {
     /// Whether nothing more can happen in this process.
     pub fn over(&self) -> bool {
         let none_left = !self.crews.is_empty() && self.crews.iter().all(Crew::gave_up);
-        none_left || self.ended.load(Ordering::Acquire) || (self.dry.load(Ordering::Acquire) && self.quiet())
+        none_left || self.ended.load(Ordering::Acquire) || (self.dry() && self.quiet())
     }
 
     /// Why a stage here does not work its input off, if by order.
@@ -454,7 +465,7 @@ impl<'a> Running<'a> {
             return false;
         }
         let here = |stage: &str| self.crews.iter().any(|crew| crew.stage.name == stage);
-        match idle::worked_off(log, self.pipeline, &here, self.has_source()) {
+        match idle::worked_off(log, self.pipeline, &here, &self.sources()) {
             Ok(done) => done,
             Err(e) => {
                 tracing::debug!(error = %e, "cannot tell whether all input is worked off");

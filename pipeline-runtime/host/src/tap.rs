@@ -6,15 +6,21 @@ use millstream_codec::Coercion;
 use millstream_expr::{ExprState, Expression, Purpose};
 use millstream_filter_api::{Issue, Kind, Node, NodeKind, ScalarStyle, Span};
 use millstream_log::LogRecord;
-use millstream_spec::model::{Input as ModelInput, Output, Pipeline, Start};
+use millstream_spec::model::{Input as ModelInput, Output, Pipeline, Stage, Start};
 
 use crate::ids::InputIds;
 use crate::input::Input;
 use crate::plan::{InputPlan, codec_of, input_plan};
 
+/// Of a dead letter: the topic it was read from.
+const LETTER_TOPIC: &str = "millstream.dlq.topic";
+
 /// Decides on records of one topic by an expression.
 pub struct RecordFilter {
+    /// How its records are decoded.
     plan: InputPlan,
+    /// The same for dead letters of other topics than that of `plan`, by the topic they were read from.
+    others: Vec<(String, InputPlan)>,
     expression: Expression,
     state: ExprState,
 }
@@ -39,23 +45,32 @@ impl RecordFilter {
     }
 
     /// On the dead letters of what a stage reads. Of their types nothing is known: that may be why they are there.
-    pub fn on_letters(pipeline: &Pipeline, input: &ModelInput, dlq: &str, condition: &str) -> Result<Self, Vec<Issue>> {
+    pub fn on_letters(pipeline: &Pipeline, stage: &Stage, condition: &str) -> Result<Self, Vec<Issue>> {
         let any = Kind::any();
-        let plan = InputPlan { topic: Arc::from(dlq), coercion: Coercion::new(&any), ..input_plan(pipeline, input) };
-        Self::new(plan, &any, condition)
+        let plan = |input: &ModelInput| InputPlan {
+            topic: Arc::from(stage.dlq.as_str()),
+            coercion: Coercion::new(&any),
+            ..input_plan(pipeline, input)
+        };
+        // The check has refused a stage without an input.
+        let others = stage.inputs[1..].iter().map(|input| (input.topic.clone(), plan(input))).collect();
+        Ok(Self { others, ..Self::new(plan(&stage.inputs[0]), &any, condition)? })
     }
 
     fn new(plan: InputPlan, types: &Kind, condition: &str) -> Result<Self, Vec<Issue>> {
         let kind = NodeKind::Text(condition.to_owned(), ScalarStyle::Plain);
         let node = Node { kind, span: Span { line: 1, col: 1, len: 0 } };
         let expression = Expression::compile(&node, types, Purpose::Condition)?;
-        Ok(Self { plan, expression, state: ExprState::new() })
+        Ok(Self { plan, others: Vec::new(), expression, state: ExprState::new() })
     }
 
     /// Whether the condition holds. An error is a record that cannot be decoded, or that the condition fails on.
     pub fn passes(&mut self, partition: i32, record: &LogRecord) -> Result<bool, String> {
-        let mut input = Input::new(&self.plan, 0, partition, record.clone());
-        let record = input.attempt(&self.plan, 1, 0).map_err(|failure| failure.message.clone())?;
+        let read_from = record.headers.get_str(LETTER_TOPIC);
+        let other = self.others.iter().find(|(topic, _)| read_from == Some(topic)).map(|(_, plan)| plan);
+        let plan = other.unwrap_or(&self.plan);
+        let mut input = Input::new(plan, 0, partition, record.clone());
+        let record = input.attempt(plan, 1, 0).map_err(|failure| failure.message.clone())?;
         self.expression.test(&mut self.state, &record).map_err(|failure| failure.to_string())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millstream_log::{Class, Log, LogError, LogResult, NewTopic, Retention};
-use millstream_spec::model::{Output, Pipeline, SourceKind, Stage, TopicSettings};
+use millstream_spec::model::{Output, Pipeline, Source, Stage, TopicSettings};
 
 use crate::changes::Fingerprint;
 use crate::growth;
@@ -35,14 +35,14 @@ impl Partitions {
 pub enum Prepared {
     /// Every topic is there.
     Ready(Partitions),
-    /// The source's topic does not exist. A run waits for it.
-    Missing(String),
+    /// Topics of sources that do not exist. A run waits for them.
+    Missing(Vec<String>),
 }
 
 /// What a run, or `apply`, may do with topics.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wishes<'a> {
-    /// Make a source topic that is missing.
+    /// Make source topics that are missing.
     pub create_source: bool,
     /// What ran last.
     pub before: Option<&'a Fingerprint>,
@@ -50,55 +50,109 @@ pub struct Wishes<'a> {
     pub repartition: bool,
 }
 
-/// Checks the source's topic, makes what the pipeline owns, and counts partitions.
+/// Partitions of every topic that a stage reads or writes: as it is `there`, else as it is made. The inputs of a stage
+/// must have equal counts; so where the file does not say how many, a topic is made with as many as the others that one
+/// stage reads with it.
+pub fn counts(pipeline: &Pipeline, there: &dyn Fn(&str) -> Option<i32>) -> BTreeMap<String, i32> {
+    let sources = pipeline.sources.iter().map(|s| (&s.topic, &s.topic_settings));
+    let outputs = pipeline.stages.iter().flat_map(|s| &s.outputs).map(|o| (&o.topic, &o.settings));
+    let (mut fixed, mut open) = (BTreeMap::new(), BTreeMap::new());
+    for (topic, settings) in sources.chain(outputs) {
+        match there(topic) {
+            Some(is) => fixed.insert(topic.clone(), is),
+            None if settings.partitions_said => fixed.insert(topic.clone(), settings.partitions),
+            None => open.insert(topic.clone(), settings.partitions),
+        };
+    }
+    let follows = |fixed: &BTreeMap<String, i32>, topic: &String| {
+        let with = pipeline.stages.iter().filter(|s| s.inputs.iter().any(|i| i.topic == *topic));
+        with.flat_map(|s| &s.inputs).find_map(|i| fixed.get(&i.topic).copied())
+    };
+    while let Some((topic, count)) = open.keys().find_map(|t| Some((t.clone(), follows(&fixed, t)?))) {
+        open.remove(&topic);
+        fixed.insert(topic, count);
+    }
+    fixed.extend(open);
+    fixed
+}
+
+/// Stages whose inputs have different partition counts, one sentence each.
+pub fn differing(pipeline: &Pipeline, counts: &BTreeMap<String, i32>) -> Vec<String> {
+    let differs = |stage: &Stage| {
+        let each: Vec<(&str, i32)> =
+            stage.inputs.iter().filter_map(|i| Some((i.topic.as_str(), *counts.get(&i.topic)?))).collect();
+        let unequal = each.iter().any(|(_, count)| *count != each[0].1);
+        let list = || each.iter().map(|(topic, count)| format!("{topic} {count}")).collect::<Vec<_>>().join(", ");
+        unequal.then(|| format!("stage `{}` reads topics with different partition counts ({})", stage.name, list()))
+    };
+    pipeline.stages.iter().filter_map(differs).collect()
+}
+
+/// An error where the inputs of a stage have different partition counts.
+pub fn equal(pipeline: &Pipeline, counts: &BTreeMap<String, i32>) -> LogResult<()> {
+    match differing(pipeline, counts).first() {
+        None => Ok(()),
+        Some(differs) => {
+            Err(LogError::new(Class::Config, "partitions_differ", format!("{differs}; give them equal counts")))
+        }
+    }
+}
+
+/// That source topics do not exist, in words.
+pub fn missing(log: &dyn Log, topics: &[String]) -> String {
+    let list = topics.iter().map(|t| format!("`{t}`")).collect::<Vec<_>>().join(", ");
+    match topics {
+        [_] => format!("source topic {list} does not exist on {}", log.name()),
+        _ => format!("source topics {list} do not exist on {}", log.name()),
+    }
+}
+
+/// Checks the topics of sources, makes what the pipeline owns, and counts partitions.
 pub fn prepare(log: &dyn Log, pipeline: &Pipeline, wishes: Wishes<'_>) -> LogResult<Prepared> {
     let Wishes { create_source, before, repartition } = wishes;
     let mut topics = Partitions::default();
-    let source = &pipeline.source;
-    if matches!(source.kind, SourceKind::Topic { .. }) {
-        match &log.describe(&[&source.topic])?[0] {
-            Some(info) => {
-                topics.counts.insert(source.topic.clone(), info.partitions);
-            }
-            None if create_source => {
-                ensure(log, &mut topics, vec![owned(&source.topic, &source.topic_settings)])?;
-            }
-            None => return Ok(Prepared::Missing(source.topic.clone())),
-        }
-    } else {
-        ensure(log, &mut topics, vec![owned(&source.topic, &source.topic_settings)])?;
-    }
-    // A stage may read what a later line of the file writes: first all outputs, then what hangs on their counts.
     let outputs: Vec<&Output> = pipeline.stages.iter().flat_map(|s| &s.outputs).collect();
-    let given: Vec<&str> = outputs.iter().filter(|o| o.given).map(|o| o.topic.as_str()).collect();
-    let known = log.describe(&given)?;
-    let missing: Vec<&str> = given.into_iter().zip(&known).filter(|(_, info)| info.is_none()).map(|(t, _)| t).collect();
+    let names = pipeline.sources.iter().map(|s| s.topic.as_str()).chain(outputs.iter().map(|o| o.topic.as_str()));
+    let names: Vec<&str> = names.collect();
+    let infos = log.describe(&names)?;
+    let there: BTreeMap<&str, i32> =
+        names.iter().zip(&infos).filter_map(|(name, info)| Some((*name, info.as_ref()?.partitions))).collect();
+    let mut gone: BTreeMap<&str, &Source> = BTreeMap::new();
+    for source in pipeline.sources.iter().filter(|s| !s.writes()) {
+        match there.get(source.topic.as_str()) {
+            Some(count) => drop(topics.counts.insert(source.topic.clone(), *count)),
+            None => drop(gone.insert(&source.topic, source)),
+        }
+    }
+    if !gone.is_empty() && !create_source {
+        return Ok(Prepared::Missing(gone.into_keys().map(str::to_owned).collect()));
+    }
+    // Before anything is made: a topic with the wrong count would have to be deleted again.
+    let counts = counts(pipeline, &|topic| there.get(topic).copied());
+    equal(pipeline, &counts)?;
+    let owned = |name: &str, settings: &TopicSettings| {
+        let partitions = counts.get(name).copied().unwrap_or(settings.partitions);
+        owned(name, &TopicSettings { partitions, ..settings.clone() })
+    };
+    let make = gone.into_values().chain(pipeline.sources.iter().filter(|s| s.writes()));
+    ensure(log, &mut topics, make.map(|s| owned(&s.topic, &s.topic_settings)).collect())?;
+    // A stage may read what a later line of the file writes: first all outputs, then what hangs on their counts.
+    let given = outputs.iter().filter(|o| o.given).map(|o| o.topic.as_str());
+    let missing: Vec<&str> = given.filter(|topic| !there.contains_key(topic)).collect();
     retention::note_made(log, &pipeline.name, &missing)?;
     ensure(log, &mut topics, outputs.iter().map(|o| owned(&o.topic, &o.settings)).collect())?;
     // What the stages before one of a pipeline beside write is not this pipeline's to make.
     let inputs = pipeline.stages.iter().flat_map(|s| &s.inputs).map(|i| i.topic.as_str());
     let fed: Vec<&str> = inputs.filter(|topic| !topics.counts.contains_key(*topic)).collect();
     for (topic, info) in fed.iter().zip(log.describe(&fed)?) {
-        let Some(info) = info else { return Ok(Prepared::Missing((*topic).to_owned())) };
+        let Some(info) = info else { return Ok(Prepared::Missing(vec![(*topic).to_owned()])) };
         topics.counts.insert((*topic).to_owned(), info.partitions);
     }
+    // Another process may have been first, with other counts.
+    equal(pipeline, &topics.counts)?;
     let mut side = Vec::new();
     for stage in &pipeline.stages {
-        let counts: Vec<i32> = stage.inputs.iter().map(|i| topics.of(&i.topic)).collect();
-        if counts.iter().any(|c| *c != counts[0]) {
-            let list: Vec<String> =
-                stage.inputs.iter().map(|i| format!("{} {}", i.topic, topics.of(&i.topic))).collect();
-            return Err(LogError::new(
-                Class::Config,
-                "partitions_differ",
-                format!(
-                    "stage `{}` reads topics with different partition counts ({}); give them equal counts",
-                    stage.name,
-                    list.join(", ")
-                ),
-            ));
-        }
-        let now = counts.first().copied().unwrap_or(1);
+        let now = stage.inputs.first().map_or(1, |i| topics.of(&i.topic));
         let known = if repartition { now } else { known_before(before, stage).map_or(now, |known| known.min(now)) };
         topics.known.insert(stage.name.clone(), known);
         if repartition {
@@ -134,10 +188,10 @@ pub fn prepare(log: &dyn Log, pipeline: &Pipeline, wishes: Wishes<'_>) -> LogRes
     Ok(Prepared::Ready(topics))
 }
 
-/// Partitions of a stage's input by which it ran last, if it read the same.
-fn known_before(before: Option<&Fingerprint>, stage: &Stage) -> Option<i32> {
-    let (mark, lead) = (before?.stage(&stage.name)?.inputs.first()?, stage.inputs.first()?);
-    (mark.topic == lead.topic).then_some(mark.partitions)
+/// Partitions of a stage's input by which it ran last, if it read one of the same topics.
+pub fn known_before(before: Option<&Fingerprint>, stage: &Stage) -> Option<i32> {
+    let marks = &before?.stage(&stage.name)?.inputs;
+    marks.iter().find(|mark| stage.inputs.iter().any(|i| i.topic == mark.topic)).map(|mark| mark.partitions)
 }
 
 fn ensure(log: &dyn Log, topics: &mut Partitions, wanted: Vec<NewTopic>) -> LogResult<()> {

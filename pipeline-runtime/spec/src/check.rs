@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use millstream_filter_api::{Files, Issue, Node, Severity, Span};
 
 use crate::defaults::{self, Options, TOPIC_SETTINGS};
+use crate::inlets::has_ingest;
 use crate::link::{self, Linking};
-use crate::model::{Delivery, Pipeline};
+use crate::model::{Delivery, Pipeline, Stage};
 use crate::reference::{Resolver, Secrets};
 use crate::registry::Registry;
-use crate::source::{self, Reading};
-use crate::stage::{Draft, FlowContext};
+use crate::source::{self, Reading, Said};
+use crate::stage::Draft;
 use crate::{language, read, shape, tests_section, tree};
 
 /// A pipeline file as it was read.
@@ -119,34 +120,50 @@ fn meaning(node: &Node, file: &SourceFile, registry: &Registry, files: &dyn File
         .take(language::MAX_STAGES)
         .filter_map(|stage| Draft::read(stage, &defaults, issues))
         .collect();
-    let Some((source_name, source_span, source_node)) = source_of(node, issues) else { return };
+    let said = source::all(node, issues);
+    if said.is_empty() {
+        return;
+    }
     let reading = Reading { registry, files, path: &file.path, pipeline: &pipeline, topics: &topics };
-    let before = issues.len();
-    let source = source::read(source_node, &source_name, source_span, &reading, issues);
-    // Expressions over a payload of unknown type would fail for that reason alone.
-    let typeless = issues[before..].iter().any(|i| i.severity == Severity::Error)
-        && (source_node.get("schema").is_some() || source_node.get("generate").is_some())
-        && !source.typed;
+    let mut typeless = false;
+    let mut sources = Vec::new();
+    for said in &said {
+        let before = issues.len();
+        let source = source::read(said, &reading, issues);
+        // Expressions over a payload of unknown type would fail for that reason alone.
+        typeless |= issues[before..].iter().any(|i| i.severity == Severity::Error)
+            && (said.node.get("schema").is_some() || said.node.get("generate").is_some())
+            && !source.typed;
+        sources.push(source);
+    }
     if typeless {
         return;
     }
-    let schema = source.schema.as_ref().map(|(path, text)| (path.as_str(), text.as_str()));
+    source::keep_ids_apart(&mut sources);
     let linking = Linking {
         pipeline: &pipeline,
-        source: &source,
-        source_node,
-        flow: FlowContext { registry, files, schema },
+        sources: &sources,
+        said: &said,
+        registry,
+        files,
         topics: &topics,
         defaults: &defaults,
     };
     let linked = link::link(&drafts, &linking, issues);
-    if linked.stages.first().is_some_and(|s| s.dedup.is_some() || s.name == "ingest")
-        && drafts.iter().any(|d| d.options.dedup.is_some())
-    {
-        issues.extend(source::ids_may_not_meet(&source, source_node));
+    let mut keep = linked.read.iter();
+    let said: Vec<&Said<'_>> = said.iter().zip(&linked.read).filter(|(_, read)| **read).map(|(said, _)| said).collect();
+    sources.retain(|_| keep.next().is_some_and(|read| *read));
+    if drafts.iter().any(|d| d.options.dedup.is_some()) {
+        for (n, (source, said)) in sources.iter().zip(said).enumerate() {
+            let dedups = |s: &Stage| s.dedup.is_some() && s.inputs.iter().any(|i| i.source == Some(n));
+            if has_ingest(source) || linked.stages.iter().any(dedups) {
+                issues.extend(source::ids_may_not_meet(source, said.node));
+            }
+        }
     }
     let failed = issues.iter().any(|i| i.severity == Severity::Error);
-    let tests = tests_section::read(node.get("tests"), if failed { &[] } else { &linked.stages }, issues);
+    let stages: &[Stage] = if failed { &[] } else { &linked.stages };
+    let tests = tests_section::read(node.get("tests"), stages, &sources, issues);
     found.topics = linked.topics;
     found.pipeline = Some(Pipeline {
         name: pipeline,
@@ -156,25 +173,10 @@ fn meaning(node: &Node, file: &SourceFile, registry: &Registry, files: &dyn File
             Some("at_least_once") => Delivery::AtLeastOnce,
             _ => Delivery::ExactlyOnce,
         },
-        source,
+        sources,
         stages: linked.stages,
         tests,
     });
-}
-
-/// Name, place and node of the source.
-fn source_of<'n>(node: &'n Node, issues: &mut Vec<Issue>) -> Option<(String, Span, &'n Node)> {
-    if let Some((key, source)) = node.as_map()?.iter().find(|(k, _)| k.as_text() == Some("source")) {
-        return source.as_map().map(|_| ("source".to_owned(), key.span, source));
-    }
-    let sources = node.get("sources")?.as_map()?;
-    if let Some((second, _)) = sources.get(1) {
-        let issue = Issue::error(second.span, "not_supported_yet", "several `sources` are not supported yet");
-        issues.push(issue.help("one pipeline per source, each writing one topic for the next, does the same"));
-    }
-    let (key, source) = sources.first()?;
-    source.as_map()?;
-    Some((key.as_text()?.to_owned(), key.span, source))
 }
 
 /// What two files claim.

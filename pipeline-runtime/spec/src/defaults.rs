@@ -156,7 +156,9 @@ pub(crate) fn retention(node: &Node) -> Option<Option<Duration>> {
 pub(crate) fn topics(base: &TopicSettings, node: Option<&Node>) -> TopicSettings {
     let mut all = base.clone();
     let Some(node) = node else { return all };
-    set(&mut all.partitions, read::whole(node, "partitions"));
+    if let Some(partitions) = read::whole(node, "partitions") {
+        (all.partitions, all.partitions_said) = (partitions, true);
+    }
     set(&mut all.retention, retention(node));
     set(&mut all.replication, read::whole(node, "replication").map(Some));
     set(&mut all.max_record_bytes, read::text(node, "max_record").and_then(units::size).map(Some));
@@ -164,8 +166,13 @@ pub(crate) fn topics(base: &TopicSettings, node: Option<&Node>) -> TopicSettings
 }
 
 /// What a topic is made with when nothing is said.
-pub(crate) const TOPIC_SETTINGS: TopicSettings =
-    TopicSettings { partitions: PARTITIONS, retention: None, replication: None, max_record_bytes: None };
+pub(crate) const TOPIC_SETTINGS: TopicSettings = TopicSettings {
+    partitions: PARTITIONS,
+    partitions_said: false,
+    retention: None,
+    replication: None,
+    max_record_bytes: None,
+};
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{Delivery, FileLines, Format, Output, Pipeline, SourceKind, Stage};
+use crate::model::{Delivery, FileLines, Format, Input, Output, Pipeline, Source, SourceKind, Stage};
 
 /// The pipeline as a tree, each stage below what it reads, with the topics between. A stage with several inputs stands
 /// below the first; the others point to it.
@@ -12,22 +12,24 @@ pub fn text(pipeline: &Pipeline) -> String {
         Delivery::AtLeastOnce => "at least once",
     };
     let mut out = format!("{}: {delivery}\n", pipeline.name);
-    let mut source = format!("{}: {}", pipeline.source.name, source_text(pipeline));
-    if !matches!(pipeline.source.kind, SourceKind::Topic { .. }) {
-        let _ = write!(source, " -> {}", pipeline.source.topic);
+    for (n, source) in pipeline.sources.iter().enumerate() {
+        let mut line = format!("{}: {}", source.name, source_text(source));
+        if source.writes() {
+            let _ = write!(line, " -> {}", source.topic);
+        }
+        let _ = writeln!(out, "{line}");
+        readers(pipeline, &|input| input.source == Some(n), "", &mut out);
     }
-    let _ = writeln!(out, "{source}");
-    readers(pipeline, &pipeline.source.topic, "", &mut out);
     let _ = writeln!(out, "dead letters: {}.<stage>.dlq", pipeline.name);
     out
 }
 
-/// Draws everything that reads a topic. Stages do not form circles, so this ends.
-fn readers(pipeline: &Pipeline, topic: &str, indent: &str, out: &mut String) {
-    let all: Vec<&Stage> = pipeline.stages.iter().filter(|s| s.inputs.iter().any(|i| i.topic == topic)).collect();
+/// Draws everything that reads something. Stages do not form circles, so this ends.
+fn readers(pipeline: &Pipeline, reads: &dyn Fn(&Input) -> bool, indent: &str, out: &mut String) {
+    let all: Vec<&Stage> = pipeline.stages.iter().filter(|s| s.inputs.iter().any(reads)).collect();
     for (n, stage) in all.iter().enumerate() {
         let (branch, below) = if n + 1 == all.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-        if stage.inputs.first().is_some_and(|i| i.topic != topic) {
+        if stage.inputs.first().is_some_and(|i| !reads(i)) {
             let _ = writeln!(out, "{indent}{branch}{} (see there)", stage.name);
             continue;
         }
@@ -44,7 +46,7 @@ fn readers(pipeline: &Pipeline, topic: &str, indent: &str, out: &mut String) {
         match stage.outputs.as_slice() {
             [Output { name: None, topic, .. }] => {
                 let _ = writeln!(out, "{indent}{branch}{line} -> {topic}");
-                readers(pipeline, topic, &below, out);
+                readers(pipeline, &|i| i.topic == *topic, &below, out);
             }
             outputs => {
                 let _ = writeln!(out, "{indent}{branch}{line}");
@@ -53,15 +55,14 @@ fn readers(pipeline: &Pipeline, topic: &str, indent: &str, out: &mut String) {
                         if m + 1 == outputs.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
                     let name = output.name.as_deref().unwrap_or("");
                     let _ = writeln!(out, "{below}{branch}{name} -> {}", output.topic);
-                    readers(pipeline, &output.topic, &format!("{below}{deeper}"), out);
+                    readers(pipeline, &|i| i.topic == output.topic, &format!("{below}{deeper}"), out);
                 }
             }
         }
     }
 }
 
-fn source_text(pipeline: &Pipeline) -> String {
-    let source = &pipeline.source;
+fn source_text(source: &Source) -> String {
     match &source.kind {
         SourceKind::Topic { .. } => format!("topic {} ({})", source.topic, format_text(&source.format)),
         SourceKind::File(file) => {
@@ -92,11 +93,19 @@ fn format_text(format: &Format) -> &'static str {
 pub fn mermaid(pipeline: &Pipeline) -> String {
     let mut topics: Vec<&str> = Vec::new();
     let mut out = String::from("flowchart LR\n");
-    let source = &pipeline.source;
-    if !matches!(source.kind, SourceKind::Topic { .. }) {
-        let _ = writeln!(out, "  source([\"{}\"]) --> t0", label(&source_text(pipeline)));
+    for (n, source) in pipeline.sources.iter().enumerate() {
+        let topic = topics.iter().position(|t| *t == source.topic).unwrap_or_else(|| {
+            topics.push(&source.topic);
+            topics.len() - 1
+        });
+        let (id, name) = match source.named {
+            true => (format!("source{n}"), format!("{}: ", source.name)),
+            false => ("source".to_owned(), String::new()),
+        };
+        if source.writes() {
+            let _ = writeln!(out, "  {id}([\"{}\"]) --> t{topic}", label(&format!("{name}{}", source_text(source))));
+        }
     }
-    topics.push(&source.topic);
     for topic in pipeline.stages.iter().flat_map(|s| &s.outputs).map(|o| o.topic.as_str()) {
         if !topics.contains(&topic) {
             topics.push(topic);

@@ -53,7 +53,7 @@ pub(crate) static PIPELINE: Shape = Shape::Map(&map!("a pipeline", [
             key!("delivery", Shape::Text(&rules::DELIVERY), "default `exactly_once`"),
             key!("defaults", Shape::Map(&DEFAULTS), "what holds for all stages that say nothing else"),
             key!("source", SOURCE, "what feeds the first stage"),
-            key!("sources", Shape::Names(&rules::OWN_NAME, &SOURCE, 1), "sources by name; one for now"),
+            key!("sources", Shape::Names(&rules::OWN_NAME, &SOURCE, 1), "several sources, by name; `from` says who reads which"),
             required!("stages", Shape::List(&STAGE, 1, MAX_STAGES), "the filters, in the order records take"),
             key!("tests", Shape::List(&TEST, 0, 10_000), "records that come in, and what must come out"),
             later!("jobs"),
@@ -298,6 +298,7 @@ static EXPECT_NAME: crate::shape::TextRule = crate::shape::TextRule {
 static RECORD: MapRule = map!(
     "a record",
     [
+        key!("source", Shape::Text(&rules::OWN_NAME), "the source that gives it; needed where there are several"),
         key!("key", Shape::Either(&[Shape::Text(&rules::FREE), Shape::Null]), "its key"),
         key!("value", Shape::Anything, "its payload; null is a tombstone"),
         key!("headers", HEADERS, "its headers"),

@@ -10,6 +10,7 @@
 mod check;
 mod defaults;
 pub mod graph;
+mod inlets;
 mod language;
 mod lines;
 mod link;

@@ -1,23 +1,29 @@
 //! Stages put together: who reads whom, in which order types flow, which topics there are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use millstream_filter_api::{Issue, Kind, Node, Span};
+use millstream_filter_api::{Files, Issue, Node, Span};
 
 use crate::defaults::Options;
-use crate::model::{Format, Input, Output, Source, SourceKind, Stage, TopicSettings};
+use crate::inlets::{self, Inlets};
+use crate::model::{Format, Input, Output, Source, Stage, TopicSettings};
 use crate::outputs::{self, Placed};
+use crate::registry::Registry;
+use crate::source::Said;
 use crate::spelling;
-use crate::stage::{Draft, Flow, FlowContext};
+use crate::stage::{Draft, Flow, FlowContext, Schemas};
 use crate::taint::Taint;
-use crate::{shape, topics};
+use crate::{shape, topics, types};
 
 /// What linking needs to know.
 pub(crate) struct Linking<'a> {
     pub pipeline: &'a str,
-    pub source: &'a Source,
-    pub source_node: &'a Node,
-    pub flow: FlowContext<'a>,
+    /// All that the file has.
+    pub sources: &'a [Source],
+    /// Where each of them stands.
+    pub said: &'a [Said<'a>],
+    pub registry: &'a Registry,
+    pub files: &'a dyn Files,
     pub topics: &'a TopicSettings,
     pub defaults: &'a Options,
 }
@@ -25,13 +31,15 @@ pub(crate) struct Linking<'a> {
 /// What a stage reads, by index.
 #[derive(Clone, Copy)]
 enum Upstream {
-    Source,
+    Source(usize),
     Stage(usize),
 }
 
 /// Stages as the runtime sees them, and where the topic of each output is said.
 pub(crate) struct Linked {
     pub stages: Vec<Stage>,
+    /// By source of the file: whether a stage reads it.
+    pub read: Vec<bool>,
     pub topics: Vec<(String, Span)>,
 }
 
@@ -39,6 +47,9 @@ struct Linker<'a, 'n> {
     cx: &'a Linking<'a>,
     drafts: &'a [Draft<'n>],
     upstream: Vec<Vec<(Upstream, Option<&'n Node>)>>,
+    inlets: Inlets,
+    /// Per stage, once it is settled: the sources whose records reach it.
+    reached: Vec<BTreeSet<usize>>,
     /// Per stage, in file order, once it is settled; `None` inside where a filter did not pass.
     done: Vec<Option<Settled>>,
     read: Vec<Vec<usize>>,
@@ -58,18 +69,27 @@ pub(crate) fn link(drafts: &[Draft<'_>], cx: &Linking<'_>, issues: &mut Vec<Issu
         cx,
         drafts,
         upstream: Vec::new(),
+        inlets: Inlets::new(&[], &[]),
+        reached: vec![BTreeSet::new(); drafts.len()],
         done: drafts.iter().map(|_| None).collect(),
         read: vec![Vec::new(); drafts.len()],
         issues,
     };
     linker.upstream = (0..drafts.len()).map(|n| linker.upstream_of(n)).collect();
+    let reads = |n: usize| linker.upstream.iter().flatten().any(|(u, _)| matches!(u, Upstream::Source(s) if *s == n));
+    let read: Vec<bool> = (0..cx.sources.len()).map(reads).collect();
+    linker.inlets = Inlets::new(cx.sources, &read);
+    // With a name that is nobody's, who reads what is not known.
+    if linker.upstream.iter().all(|all| !all.is_empty()) {
+        linker.issues.extend(inlets::unread(cx.said, &read));
+    }
     let order = linker.order();
     for n in &order {
         let settled = linker.settle(*n);
         linker.done[*n] = Some(settled);
     }
     linker.unread(order.last().copied());
-    linker.finish()
+    linker.finish(read)
 }
 
 fn check_names(drafts: &[Draft<'_>], cx: &Linking<'_>, issues: &mut Vec<Issue>) {
@@ -78,9 +98,8 @@ fn check_names(drafts: &[Draft<'_>], cx: &Linking<'_>, issues: &mut Vec<Issue>) 
         if let Some(first) = seen.get(draft.name) {
             let issue = Issue::error(draft.span, "duplicate_name", format!("there are two stages `{}`", draft.name));
             issues.push(issue.help(format!("the first is at {}:{}", first.line, first.col)));
-        } else if draft.name == cx.source.name {
-            let message = format!("`{}` is the name of the source", draft.name);
-            issues.push(Issue::error(draft.span, "duplicate_name", message));
+        } else {
+            issues.extend(inlets::taken_name(draft, cx.sources));
         }
         seen.entry(draft.name).or_insert(draft.span);
     }
@@ -91,7 +110,18 @@ impl<'n> Linker<'_, 'n> {
     fn upstream_of(&mut self, n: usize) -> Vec<(Upstream, Option<&'n Node>)> {
         let draft = &self.drafts[n];
         if draft.from.is_empty() {
-            return vec![(if n == 0 { Upstream::Source } else { Upstream::Stage(n - 1) }, None)];
+            return match (n, self.cx.sources) {
+                (0, [_]) => vec![(Upstream::Source(0), None)],
+                (0, several) => {
+                    let names: Vec<&str> = several.iter().map(|s| s.name.as_str()).collect();
+                    let message = format!("the pipeline has several sources: say which of them `{}` reads", draft.name);
+                    let one = names.iter().map(|name| format!("`from: {name}`")).collect::<Vec<_>>().join(", ");
+                    let issue = Issue::error(draft.span, "ambiguous_from", message);
+                    self.issues.push(issue.help(format!("{one}, or several: `from: [{}]`", names.join(", "))));
+                    Vec::new()
+                }
+                _ => vec![(Upstream::Stage(n - 1), None)],
+            };
         }
         let mut all: Vec<(Upstream, Option<&'n Node>)> = Vec::new();
         for (m, &node) in draft.from.iter().enumerate() {
@@ -101,14 +131,14 @@ impl<'n> Linker<'_, 'n> {
                 continue;
             }
             let stage = word.split('.').next().unwrap_or("");
-            if word == self.cx.source.name {
-                all.push((Upstream::Source, Some(node)));
+            if let Some(source) = self.cx.sources.iter().position(|s| s.name == word) {
+                all.push((Upstream::Source(source), Some(node)));
             } else if let Some(found) = self.drafts.iter().position(|d| d.name == stage) {
                 all.push((Upstream::Stage(found), Some(node)));
             } else if (crate::rules::FROM.fits)(word) {
                 let issue = Issue::error(node.span, "unknown_from", format!("there is no stage or source `{word}`"));
                 let names = self.drafts.iter().map(|d| d.name).filter(|d| *d != draft.name);
-                let names: Vec<&str> = names.chain([self.cx.source.name.as_str()]).collect();
+                let names: Vec<&str> = names.chain(self.cx.sources.iter().map(|s| s.name.as_str())).collect();
                 let help = spelling::nearest(stage, names.iter().copied()).map(|near| {
                     let rest = word.strip_prefix(stage).unwrap_or("");
                     format!("did you mean `{near}{rest}`?")
@@ -129,7 +159,7 @@ impl<'n> Linker<'_, 'n> {
                 let mut upstream = self.upstream[*n].iter();
                 !placed[*n]
                     && upstream
-                        .all(|(u, _)| matches!(u, Upstream::Stage(s) if placed[*s]) || matches!(u, Upstream::Source))
+                        .all(|(u, _)| matches!(u, Upstream::Stage(s) if placed[*s]) || matches!(u, Upstream::Source(_)))
             };
             if let Some(next) = (0..count).find(|n| ready(n, &placed)) {
                 placed[next] = true;
@@ -179,11 +209,13 @@ impl<'n> Linker<'_, 'n> {
         let mut counts: Vec<(i32, String)> = Vec::new();
         for (upstream, node) in self.upstream[n].clone() {
             match upstream {
-                Upstream::Source => {
-                    let input = self.source_input();
-                    if input.from_stage.is_some() || !matches!(self.cx.source.kind, SourceKind::Topic { .. }) {
-                        counts.push((self.cx.topics.partitions, self.cx.source.name.clone()));
+                Upstream::Source(s) => {
+                    let source = &self.cx.sources[s];
+                    let input = self.inlets.input(s, source);
+                    if input.topic == source.inlet {
+                        counts.push((self.cx.topics.partitions, source.name.clone()));
                     }
+                    self.reached[n].insert(s);
                     inputs.push(input);
                 }
                 Upstream::Stage(s) => match self.stage_input(n, s, node, &mut counts) {
@@ -204,30 +236,27 @@ impl<'n> Linker<'_, 'n> {
         if inputs.is_empty() {
             taint = Some(Taint::everything());
         }
+        self.issues.extend(inlets::read_twice(draft, &inputs));
         for (upstream, _) in &self.upstream[n] {
             let Upstream::Stage(s) = upstream else { continue };
+            let reached = self.reached[*s].clone();
+            self.reached[n].extend(reached);
             if let Some(more) = self.done[*s].as_ref().and_then(|d| d.flow.taint.as_ref()) {
                 taint.get_or_insert_default().merge(more);
             }
         }
-        let input = inputs.iter().map(|i| i.types.clone()).reduce(|a, b| a.union(b)).unwrap_or_else(Kind::any);
-        let mut flow = draft.flow(&input, taint, &self.cx.flow, self.issues);
+        let input = types::together(inputs.iter_mut().map(|i| &mut i.types).collect());
+        let cx = FlowContext {
+            registry: self.cx.registry,
+            files: self.cx.files,
+            schemas: schemas(self.cx, &self.reached[n]),
+        };
+        let mut flow = draft.flow(&input, taint, &cx, self.issues);
         let group = format!("{}.{}", self.cx.pipeline, draft.name);
         let given = flow.outputs.take();
         let taint = flow.taint.as_ref();
         let outputs = given.map(|g| outputs::settle(draft, g, taint, &inputs, &group, self.cx.topics, self.issues));
         Settled { flow, inputs, outputs }
-    }
-
-    fn source_input(&self) -> Input {
-        let source = self.cx.source;
-        let ingest = has_ingest(source);
-        Input {
-            topic: if ingest { format!("{}.in", self.cx.pipeline) } else { source.topic.clone() },
-            format: source.format.clone(),
-            types: source.types.clone(),
-            from_stage: ingest.then_some(0),
-        }
     }
 
     /// An input from another stage; `None` where its outputs are not known.
@@ -238,14 +267,14 @@ impl<'n> Linker<'_, 'n> {
         node: Option<&Node>,
         counts: &mut Vec<(i32, String)>,
     ) -> Option<Input> {
-        let shift = usize::from(has_ingest(self.cx.source));
+        let shift = self.inlets.ingests();
         let upstream = &self.drafts[stage];
         let settled = self.done[stage].as_ref()?;
         let Some(outputs) = settled.outputs.as_ref() else {
             // Its outputs are not known; the payload is, but for what taints it.
             let topic = format!("{}.{}", self.cx.pipeline, upstream.name);
             let types = settled.flow.kind.clone();
-            return Some(Input { topic, format: Format::Json, types, from_stage: Some(stage + shift) });
+            return Some(Input { topic, format: Format::Json, types, from_stage: Some(stage + shift), source: None });
         };
         let names: Vec<&str> = outputs.iter().filter_map(|o| o.output.name.as_deref()).collect();
         let word = node.and_then(Node::as_text).unwrap_or(upstream.name);
@@ -288,6 +317,7 @@ impl<'n> Linker<'_, 'n> {
             format: placed.output.format.clone(),
             types: placed.output.types.clone(),
             from_stage: Some(stage + shift),
+            source: None,
         })
     }
 
@@ -315,14 +345,13 @@ impl<'n> Linker<'_, 'n> {
         }
     }
 
-    fn finish(self) -> Linked {
-        let mut stages = Vec::new();
-        let mut places = Vec::new();
-        if has_ingest(self.cx.source) {
-            let span = self.cx.source_node.get("key").map_or(self.cx.source_node.span, |k| k.span);
-            stages.push(ingest(self.cx, span));
-            places.push((stages[0].outputs[0].topic.clone(), span));
+    fn finish(self, read: Vec<bool>) -> Linked {
+        let (mut stages, mut places) = (Vec::new(), Vec::new());
+        for (stage, span) in self.inlets.stages(self.cx) {
+            places.push((stage.outputs[0].topic.clone(), span));
+            stages.push(stage);
         }
+        let ingests = stages.len();
         for (draft, settled) in self.drafts.iter().zip(self.done) {
             let Some(settled) = settled else { continue };
             let outputs = settled.outputs.unwrap_or_default();
@@ -338,41 +367,23 @@ impl<'n> Linker<'_, 'n> {
                 outputs,
             ));
         }
-        topics::check(self.cx.pipeline, self.cx.source, &stages, &places, self.issues);
-        Linked { stages, topics: places }
+        topics::check(self.cx.pipeline, self.cx.sources, ingests, &stages, &places, self.issues);
+        Linked { stages, read, topics: places }
     }
 }
 
-/// Whether records are re-keyed by a stage of ours before the first one of the file.
-pub(crate) fn has_ingest(source: &Source) -> bool {
-    matches!(source.kind, SourceKind::Topic { .. }) && source.key.is_some()
+/// The schemas of the sources whose records reach a stage.
+fn schemas<'a>(cx: &Linking<'a>, reached: &BTreeSet<usize>) -> Schemas<'a> {
+    let sources = cx.sources;
+    let schema = |s: &usize| sources[*s].schema.as_ref().map(|(path, text)| (path.as_str(), text.as_str()));
+    let mut all = reached.iter().map(schema);
+    let Some(first) = all.next() else { return Schemas::One(None) };
+    let same = |s: Option<(&str, &str)>| s.map(|(_, text)| text) == first.map(|(_, text)| text);
+    if all.all(same) { Schemas::One(first) } else { Schemas::Several }
 }
 
-/// The stage that gives the records of a topic their key. It passes the very bytes on, and leaves dedup to the stages
-/// behind it, where records with equal keys have met.
-fn ingest(cx: &Linking<'_>, span: Span) -> Stage {
-    let source = cx.source;
-    let input = Input {
-        topic: source.topic.clone(),
-        format: source.format.clone(),
-        types: source.types.clone(),
-        from_stage: None,
-    };
-    let output = Output {
-        name: None,
-        topic: format!("{}.in", cx.pipeline),
-        format: source.format.clone(),
-        key: source.key.clone(),
-        types: source.types.clone(),
-        settings: cx.topics.clone(),
-        given: false,
-    };
-    let options = Options { dedup: None, ..cx.defaults.clone() };
-    let flow = Flow { filters: Vec::new(), outputs: None, kind: source.types.clone(), taint: None };
-    stage(cx.pipeline, "ingest", span, &options, vec![input], flow, vec![output])
-}
-
-fn stage(
+/// A stage with everything that follows from its name.
+pub(crate) fn stage(
     pipeline: &str,
     name: &str,
     span: Span,

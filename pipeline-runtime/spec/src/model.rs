@@ -15,18 +15,21 @@ pub struct Pipeline {
     pub path: PathBuf,
     /// Transactions or not.
     pub delivery: Delivery,
-    /// What feeds it.
-    pub source: Source,
-    /// In the order of the file. A topic source with a `key` of its own is lowered to a first stage named `ingest`.
+    /// What feeds it, in the order of the file; those that some stage reads.
+    pub sources: Vec<Source>,
+    /// In the order of the file. A topic source with a `key` of its own is lowered to a stage before all others, named
+    /// `ingest`, or `ingest-<source>` where the source has a name.
     pub stages: Vec<Stage>,
     /// The file's own tests; parsed and checked, run by a later version.
     pub tests: Vec<TestCase>,
 }
 
-/// What feeds the first topic.
+/// What feeds the first topic of a way through the pipeline.
 pub struct Source {
     /// `source`, or its name under `sources`.
     pub name: String,
+    /// Whether it has a name of its own, under `sources`.
+    pub named: bool,
     /// Where records come from.
     pub kind: SourceKind,
     /// How payloads are encoded there.
@@ -42,10 +45,22 @@ pub struct Source {
     pub typed: bool,
     /// The JSON Schema file, where given: (path as written, text).
     pub schema: Option<(String, String)>,
-    /// The topic the first stage reads: the source's own, or `<pipeline>.in`.
+    /// The topic where its records are: the source's own, or `inlet`.
     pub topic: String,
-    /// Partitions and retention of `<pipeline>.in` where this pipeline makes it.
+    /// `<pipeline>.in`, or `<pipeline>.in.<source>` of one with a name: what a source that is no topic writes, and the
+    /// stage that keys the records of one that is. Also the group in which the writing source keeps its position.
+    pub inlet: String,
+    /// What the ids that it gives by default begin with, where another source would give the same ones.
+    pub id_prefix: Option<String>,
+    /// Partitions and retention of `inlet` where this pipeline makes it.
     pub topic_settings: TopicSettings,
+}
+
+impl Source {
+    /// Whether it makes records and writes them to `inlet`, and is no topic of others.
+    pub fn writes(&self) -> bool {
+        !matches!(self.kind, SourceKind::Topic { .. })
+    }
 }
 
 /// Where records come from.
@@ -207,8 +222,10 @@ pub struct Input {
     pub format: Format,
     /// Type of the payload.
     pub types: Kind,
-    /// Index of the stage that writes it; `None` for the source.
+    /// Index of the stage that writes it; `None` for a source.
     pub from_stage: Option<usize>,
+    /// Index of the source whose records these are as it gives them; `None` for a stage.
+    pub source: Option<usize>,
 }
 
 /// One filter of a stage.
@@ -244,6 +261,8 @@ pub struct Output {
 pub struct TopicSettings {
     /// 12 unless said.
     pub partitions: i32,
+    /// Whether the file says so. Else the topic gets as many as those that are there and read by the same stage.
+    pub partitions_said: bool,
     /// Written longer ago than this may go once every reader is past it; `None` keeps for ever.
     pub retention: Option<Duration>,
     /// Copies on a cluster; `None` for its default.
@@ -304,6 +323,13 @@ pub struct TestCase {
     pub span: Span,
     /// As written, checked for shape and for the names of outputs.
     pub body: Node,
+}
+
+impl Pipeline {
+    /// The source whose records an input has as the source gives them; `None` where a stage writes them.
+    pub fn source_of(&self, input: &Input) -> Option<&Source> {
+        self.sources.get(input.source?)
+    }
 }
 
 impl Stage {

@@ -1,10 +1,11 @@
-//! `source:`, what feeds the first stage.
+//! `source:` and each of `sources:`, what feeds the first stages.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use millstream_filter_api::{Files, Found, Issue, Kind, Node, NodeKind, Span};
 
+use crate::language::MAX_PORTS;
 use crate::model::{
     FileLines, FileSource, Format, GenerateSource, IdRule, KeyRule, Source, SourceKind, Start, TopicSettings,
 };
@@ -24,8 +25,53 @@ pub(crate) struct Reading<'a> {
     pub topics: &'a TopicSettings,
 }
 
-/// Reads a source; `span` is its key's.
-pub(crate) fn read(node: &Node, name: &str, span: Span, cx: &Reading<'_>, issues: &mut Vec<Issue>) -> Source {
+/// A source as it stands in the file.
+pub(crate) struct Said<'n> {
+    pub name: String,
+    /// Under `sources`.
+    pub named: bool,
+    /// Of its key.
+    pub span: Span,
+    pub node: &'n Node,
+}
+
+/// The sources of a file, in its order.
+pub(crate) fn all<'n>(file: &'n Node, issues: &mut Vec<Issue>) -> Vec<Said<'n>> {
+    let pairs = file.as_map().unwrap_or(&[]);
+    if let Some((key, node)) = pairs.iter().find(|(k, _)| k.as_text() == Some("source")) {
+        let said = Said { name: "source".to_owned(), named: false, span: key.span, node };
+        return if node.as_map().is_some() { vec![said] } else { Vec::new() };
+    }
+    let sources = file.get("sources").and_then(Node::as_map).unwrap_or(&[]);
+    if let Some((key, _)) = sources.get(MAX_PORTS) {
+        let message = format!("a pipeline has at most {MAX_PORTS} sources, and here are {}", sources.len());
+        issues.push(Issue::error(key.span, "wrong_count", message));
+    }
+    let maps = sources.iter().take(MAX_PORTS).filter(|(_, node)| node.as_map().is_some());
+    let said = |(key, node): &'n (Node, Node)| {
+        Some(Said { name: key.as_text()?.to_owned(), named: true, span: key.span, node })
+    };
+    maps.filter_map(said).collect()
+}
+
+/// Two sources that would give the same ids by default put their names before them.
+pub(crate) fn keep_ids_apart(sources: &mut [Source]) {
+    let given = |source: &Source| match &source.kind {
+        SourceKind::Topic { .. } => None,
+        SourceKind::File(file) => Some(file.path.file_name().map(OsStr::to_owned)),
+        SourceKind::Generate(_) => Some(None),
+    };
+    let all: Vec<_> = sources.iter().map(given).collect();
+    for (source, mine) in sources.iter_mut().zip(&all).filter(|(_, mine)| mine.is_some()) {
+        if all.iter().filter(|other| *other == mine).count() > 1 {
+            source.id_prefix = Some(source.name.clone());
+        }
+    }
+}
+
+/// Reads a source.
+pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -> Source {
+    let (node, span) = (said.node, said.span);
     let schema = node.get("schema").and_then(|n| schema_file(n, cx.files, issues));
     let declared = match (&schema, node.get("fields")) {
         (Some((_, _, kind)), _) => Some(kind.clone()),
@@ -78,13 +124,27 @@ pub(crate) fn read(node: &Node, name: &str, span: Span, cx: &Reading<'_>, issues
         let issue = Issue::error(at, "no_key", "`id: key`: the records of this source have no key");
         issues.push(issue.help("give them one with `key:`"));
     }
+    let inlet = if said.named { format!("{}.in.{}", cx.pipeline, said.name) } else { format!("{}.in", cx.pipeline) };
     let topic = match kind {
         SourceKind::Topic { .. } => read::text(node, "topic").unwrap_or("").to_owned(),
-        _ => format!("{}.in", cx.pipeline),
+        _ => inlet.clone(),
     };
     let schema = schema.map(|(path, text, _)| (path, text));
-    let topic_settings = cx.topics.clone();
-    Source { name: name.to_owned(), kind, format, id, key, types, typed, schema, topic, topic_settings }
+    Source {
+        name: said.name.clone(),
+        named: said.named,
+        kind,
+        format,
+        id,
+        key,
+        types,
+        typed,
+        schema,
+        topic,
+        inlet,
+        id_prefix: None,
+        topic_settings: cx.topics.clone(),
+    }
 }
 
 /// What a source says of where equal ids may lie, as a warning.

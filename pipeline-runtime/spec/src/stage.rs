@@ -78,8 +78,19 @@ impl<'n> Draft<'n> {
                 taint.add(&filter.with, &kind);
                 continue;
             }
+            let schema = match &cx.schemas {
+                Schemas::One(schema) => *schema,
+                Schemas::Several if filter.name == "validate" && filter.with.get("schema").is_none() => {
+                    let message = format!("records of several sources reach `{}`, with different schemas", self.name);
+                    let issue = Issue::error(filter.span, "nothing_to_validate", message);
+                    issues.push(issue.help("say which: `validate: { schema: FILE }`, or validate before they meet"));
+                    flow.taint.get_or_insert_default().add(&filter.with, &kind);
+                    continue;
+                }
+                Schemas::Several => None,
+            };
             let context =
-                CheckContext { input: &kind, source_schema: cx.schema, files: cx.files, timeout: self.options.timeout };
+                CheckContext { input: &kind, source_schema: schema, files: cx.files, timeout: self.options.timeout };
             let checked = match spec.check(&filter.with, &context) {
                 Ok(checked) => checked,
                 Err(found) => {
@@ -124,7 +135,15 @@ impl<'n> Draft<'n> {
 pub(crate) struct FlowContext<'a> {
     pub registry: &'a Registry,
     pub files: &'a dyn Files,
-    pub schema: Option<(&'a str, &'a str)>,
+    pub schemas: Schemas<'a>,
+}
+
+/// The schemas of the sources whose records reach a stage, as (path, text).
+pub(crate) enum Schemas<'a> {
+    /// The same for all of them, or none.
+    One(Option<(&'a str, &'a str)>),
+    /// Different ones, or some have none.
+    Several,
 }
 
 impl<'n> DraftFilter<'n> {

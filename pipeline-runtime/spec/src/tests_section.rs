@@ -4,12 +4,17 @@ use std::collections::HashMap;
 
 use millstream_filter_api::{Issue, Node, Span};
 
-use crate::model::{Stage, TestCase};
+use crate::model::{Source, Stage, TestCase};
 use crate::shape::with_help;
 use crate::spelling;
 
 /// Reads the tests; `stages` is empty where they could not be linked, and names are then not checked.
-pub(crate) fn read(node: Option<&Node>, stages: &[Stage], issues: &mut Vec<Issue>) -> Vec<TestCase> {
+pub(crate) fn read(
+    node: Option<&Node>,
+    stages: &[Stage],
+    sources: &[Source],
+    issues: &mut Vec<Issue>,
+) -> Vec<TestCase> {
     let mut seen: HashMap<&str, Span> = HashMap::new();
     let mut all = Vec::new();
     for test in node.and_then(Node::as_list).unwrap_or(&[]) {
@@ -23,9 +28,30 @@ pub(crate) fn read(node: Option<&Node>, stages: &[Stage], issues: &mut Vec<Issue
                 issues.extend(output_issue(output, stages));
             }
         }
+        if !stages.is_empty() {
+            let records = test.get("input").and_then(Node::as_list).unwrap_or(&[]);
+            issues.extend(records.iter().filter_map(|record| source_issue(record, sources)));
+        }
         all.push(TestCase { name: name.to_owned(), span, body: test.clone() });
     }
     all
+}
+
+/// Which source a record comes from must be known.
+fn source_issue(record: &Node, sources: &[Source]) -> Option<Issue> {
+    let names: Vec<&str> = sources.iter().map(|s| s.name.as_str()).collect();
+    match record.get("source") {
+        None if names.len() > 1 => {
+            let message = "the pipeline has several sources: say which of them gives the record";
+            Some(with_help(Issue::error(record.span, "missing_key", message), spelling::help("", &names)))
+        }
+        Some(said) if !names.contains(&said.as_text()?) => {
+            let word = said.as_text()?;
+            let issue = Issue::error(said.span, "unknown_source", format!("no source `{word}` is read by a stage"));
+            Some(with_help(issue, spelling::help(word, &names)))
+        }
+        _ => None,
+    }
 }
 
 fn output_issue(node: &Node, stages: &[Stage]) -> Option<Issue> {

@@ -4,21 +4,26 @@ use std::collections::{HashMap, HashSet};
 
 use millstream_filter_api::{Issue, Severity, Span};
 
-use crate::model::{Source, SourceKind, Stage};
+use crate::inlets::reads_topic;
+use crate::model::{Source, Stage};
 
 /// Characters of a topic's name at most, on any Kafka.
 const MAX_NAME: usize = 249;
 
-/// Checks the topics; `places` are those of the stages' outputs, in order.
+/// Checks the topics; `places` are those of the stages' outputs, in order. The first `ingests` stages are ours.
 pub(crate) fn check(
     pipeline: &str,
-    source: &Source,
+    sources: &[Source],
+    ingests: usize,
     stages: &[Stage],
     places: &[(String, Span)],
     issues: &mut Vec<Issue>,
 ) {
     let mut owned: HashMap<String, String> = HashMap::new();
     owned.insert(format!("{pipeline}.in"), "what the source writes".into());
+    for source in sources.iter().filter(|s| s.named) {
+        owned.insert(source.inlet.clone(), format!("what the source `{}` writes", source.name));
+    }
     owned.insert(format!("{pipeline}.control"), "commands to the pipeline".into());
     for stage in stages {
         let side =
@@ -28,17 +33,17 @@ pub(crate) fn check(
         }
     }
     let mut written: HashMap<&str, Span> = HashMap::new();
-    let ingest = usize::from(stages.first().is_some_and(|s| s.name == "ingest"));
     let wrong: HashSet<Span> = issues.iter().filter(|i| i.severity == Severity::Error).map(|i| i.span).collect();
     for (n, (topic, span)) in places.iter().enumerate() {
         // A name that is wrong for another reason has said so.
         if wrong.contains(span) {
             continue;
         }
-        if matches!(source.kind, SourceKind::Topic { .. }) && *topic == source.topic {
-            let message = format!("`{topic}` is what the source reads: what is written there comes in again");
+        if let Some(source) = sources.iter().find(|s| reads_topic(s, topic)) {
+            let which = if source.named { format!("the source `{}`", source.name) } else { "the source".to_owned() };
+            let message = format!("`{topic}` is what {which} reads: what is written there comes in again");
             issues.push(Issue::error(*span, "cycle", message).help("write to another topic"));
-        } else if n >= ingest && owned.contains_key(topic) {
+        } else if n >= ingests && owned.contains_key(topic) {
             let what = owned.get(topic).map_or("", String::as_str);
             issues.push(Issue::error(*span, "duplicate_topic", format!("`{topic}` is the topic for {what}")));
         } else if let Some(first) = written.get(topic.as_str()) {

@@ -51,6 +51,44 @@ pub(crate) fn untyped_row() -> Kind {
     Kind::object(Collection::from_unknown(Kind::bytes().or_undefined()))
 }
 
+/// The type of records that come from several places, each of its own type. A field has what any of them says of it, and
+/// may be missing where one of them does not have it. What is a whole number in one and any number in another is a number
+/// in all: the types given are changed so, because codecs follow them.
+pub(crate) fn together(mut all: Vec<&mut Kind>) -> Kind {
+    let union = |all: &[&mut Kind]| all.iter().map(|k| (**k).clone()).reduce(|a, b| a.union(b));
+    let Some(mixed) = union(&all) else { return Kind::any() };
+    all.iter_mut().for_each(|kind| widen(kind, &mixed));
+    union(&all).unwrap_or_else(Kind::any)
+}
+
+/// Makes numbers of the integers that are numbers elsewhere.
+fn widen(kind: &mut Kind, mixed: &Kind) {
+    let number = mixed.contains_float() && mixed.contains_integer();
+    if number
+        && !(mixed.contains_bytes() || mixed.contains_boolean() || mixed.contains_object() || mixed.contains_array())
+    {
+        if kind.contains_integer() {
+            kind.add_float();
+            kind.remove_integer();
+        }
+        return;
+    }
+    if let (Some(object), Some(mixed)) = (kind.as_object_mut(), mixed.as_object()) {
+        for (field, kind) in object.known_mut() {
+            mixed.known().get(field).into_iter().for_each(|mixed| widen(kind, mixed));
+        }
+    }
+    // A list of "anything" has no type that could be walked into.
+    if let (Some(array), Some(mixed)) = (kind.as_array_mut(), mixed.as_array())
+        && array.is_unknown_exact()
+        && mixed.is_unknown_exact()
+    {
+        let mut item = array.unknown_kind().without_undefined();
+        widen(&mut item, &mixed.unknown_kind().without_undefined());
+        array.set_unknown(item);
+    }
+}
+
 /// What is wrong with a path into a payload of this type; `node` is where it stands.
 pub(crate) fn check_path(kind: &Kind, path: &OwnedValuePath, node: &Node) -> Option<Issue> {
     let mut kind = kind.clone();
@@ -113,6 +151,27 @@ mod tests {
         assert!(at(".any").is_any());
         assert!(at(".idd").is_undefined());
         assert!(at(".tags[0]").contains_bytes());
+    }
+
+    #[test]
+    fn types_of_several_places() {
+        let (mut a, mut b) = (
+            kind("{ id: string, n: integer, x: integer?, l: [integer], only: integer }"),
+            kind("{ id: string, n: number, x: string, l: [number], o: { n: integer } }"),
+        );
+        let both = together(vec![&mut a, &mut b]);
+        let at = |p: &str| both.at_path(&path::field(p).unwrap());
+        assert_eq!(at(".id"), Kind::bytes());
+        assert_eq!(at(".n"), Kind::float(), "whole here, any number there");
+        assert_eq!(at(".x"), Kind::integer().or_bytes().or_null().or_undefined());
+        assert_eq!(at(".only"), Kind::integer().or_undefined(), "not in both");
+        assert_eq!(at(".o.n"), Kind::integer().or_undefined());
+        assert_eq!(at(".l[0]"), Kind::float().or_undefined());
+        assert!(at(".oops").is_undefined());
+        assert_eq!(a.at_path(&path::field(".n").unwrap()), Kind::float(), "so that codecs read it as one");
+        assert_eq!(together(vec![&mut kind("{ n: integer }")]), kind("{ n: integer }"));
+        let any = together(vec![&mut kind("{ n: integer }"), &mut Kind::any()]);
+        assert!(any.is_any());
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn the_whole_language() {
     assert_eq!((ingest.inputs[0].topic.as_str(), ingest.inputs[0].from_stage), ("orders.raw", None));
     assert_eq!(ingest.outputs[0].topic, "orders.in");
     assert_eq!(ingest.outputs[0].key, Some(KeyRule::Fields(vec![path::field(".order_id").unwrap()])));
-    assert_eq!(p.source.topic, "orders.raw");
+    assert_eq!(p.sources[0].topic, "orders.raw");
 
     let clean = &p.stages[1];
     assert_eq!((clean.inputs[0].topic.as_str(), clean.inputs[0].from_stage), ("orders.in", Some(0)));
@@ -112,14 +112,18 @@ fn the_whole_language() {
 
 /// A pipeline around one source.
 fn source(source: &str) -> Source {
-    good(&format!("pipeline: p\nsource: {source}\nstages: [{{ name: a, filter: where, with: 'true' }}]")).0.source
+    good(&format!("pipeline: p\nsource: {source}\nstages: [{{ name: a, filter: where, with: 'true' }}]"))
+        .0
+        .sources
+        .remove(0)
 }
 
 #[test]
 fn defaults_are_those_of_the_docs() {
     let (p, _) = good("pipeline: p\nsource: { topic: t }\nstages: [{ name: a, filter: where, with: 'true' }]");
-    assert_eq!(p.source.format, Format::Json);
-    assert_eq!((p.source.id, p.source.key, p.source.typed), (IdRule::Default, None, false));
+    assert_eq!(p.sources[0].format, Format::Json);
+    let source = &p.sources[0];
+    assert_eq!((&source.id, &source.key, source.typed), (&IdRule::Default, &None, false));
     let a = &p.stages[0];
     assert_eq!((a.replicas, a.concurrency, a.order, a.timeout), (1, 64, Order::Key, Duration::from_secs(30)));
     assert_eq!(
@@ -131,7 +135,13 @@ fn defaults_are_those_of_the_docs() {
     assert_eq!(a.dedup, Some(Dedup { window: Duration::from_secs(86_400), max_ids: 5_000_000 }));
     assert_eq!(
         a.outputs[0].settings,
-        TopicSettings { partitions: 12, retention: None, replication: None, max_record_bytes: None }
+        TopicSettings {
+            partitions: 12,
+            partitions_said: false,
+            retention: None,
+            replication: None,
+            max_record_bytes: None
+        }
     );
     assert_eq!(a.inputs[0].from_stage, None);
 }
@@ -186,7 +196,7 @@ fn a_source_may_have_a_name_and_a_list_may_be_read() {
         "pipeline: p\nsources: { web: { topic: t } }\nstages:\n  - { name: a, from: web, filter: where, with: 'true' }\n  - { name: b, from: web, filter: where, with: 'true' }\n  - { name: c, from: [a, b], filter: where, with: 'true' }\n",
     );
     assert_eq!(w, []);
-    assert_eq!(p.source.name, "web");
+    assert_eq!(p.sources[0].name, "web");
     let inputs: Vec<_> = p.stages[2].inputs.iter().map(|i| (i.topic.as_str(), i.from_stage)).collect();
     assert_eq!(inputs, [("p.a", Some(0)), ("p.b", Some(1))]);
 }
@@ -220,7 +230,7 @@ fn references_stand_for_any_scalar() {
     let (p, _) = good(
         "pipeline: p\nsource: { topic: 'x-${env:TOPIC:-raw}' }\nstages:\n  - name: a\n    filter: where\n    with: 'true'\n    replicas: ${env:REPLICAS}\n",
     );
-    assert_eq!((p.source.topic.as_str(), p.stages[0].replicas), ("x-raw", 3));
+    assert_eq!((p.sources[0].topic.as_str(), p.stages[0].replicas), ("x-raw", 3));
 }
 
 #[test]

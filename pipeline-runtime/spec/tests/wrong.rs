@@ -117,10 +117,13 @@ fn keys() {
         ),
         (stage("    filters: [{ where: 'true' }]\n    §with: x"), "missing_key", "only beside `filter`"),
         (
-            format!("sources: {{ web: {{ topic: t }}, §b: {{ topic: u }} }}\n{}", stage(W))
-                .replace("source: { topic: t, fields: { id: string, n: integer } }\n", ""),
-            "not_supported_yet",
-            "several `sources`",
+            format!(
+                "sources: {{ web: {{ topic: t }}, b: {{ topic: u }} }}\n{}",
+                stage(W).replacen(": a\n", ": §a\n", 1)
+            )
+            .replace("source: { topic: t, fields: { id: string, n: integer } }\n", ""),
+            "ambiguous_from",
+            "`from: web`, `from: b`, or several: `from: [web, b]`",
         ),
         (
             format!("§sources: {{ a: {{ topic: t }} }}\n{}", stage(W)).replace("§", "").replacen(

@@ -34,7 +34,8 @@ pub(crate) enum Moment {
 /// Which commit it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// The one that holds the output of the record with this id at the source.
+    /// The one that holds the output of the record with this id at the source; or the record itself, where the source
+    /// writes it.
     Record(String),
     /// The first one that holds both the dead letter of a record and, as it was mended and sent again, its output.
     Mended,
@@ -75,7 +76,8 @@ impl Trap {
             seen.is_target |= self.target == Target::Parked && record.to.topic.ends_with(".retry");
             if let Some(id) = record.headers.get_str("millstream.dlq.id") {
                 seen.letters.insert(id.to_owned());
-            } else if let Some((root, _)) = record.headers.get_str("ce_id").and_then(|id| id.rsplit_once('~')) {
+            } else if let Some(id) = record.headers.get_str("ce_id") {
+                let root = id.rsplit_once('~').map_or(id, |(root, _)| root);
                 seen.is_target |= match &self.target {
                     Target::Record(wanted) => root == wanted,
                     Target::Mended => seen.letters.contains(root),

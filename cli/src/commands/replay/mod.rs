@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use millstream_host::replay::{Range, resolve};
 use millstream_log::Log;
+use millstream_spec::model::{Pipeline, Stage};
 
 use crate::args::Output;
 use crate::context::Context;
@@ -93,8 +94,9 @@ pub fn run(args: ReplayArgs, cx: &Context) -> Outcome {
 
 impl ReplayArgs {
     fn in_place(&self, mut target: Target, cx: &Context) -> Outcome {
-        // A replay of the whole pipeline is one of its first stage: what it writes flows on.
-        target.stage.get_or_insert(0);
+        if target.stage.is_none() {
+            target.stage = Some(first(&target.pipeline)?);
+        }
         in_place::effects(&target, self.allow_effects)?;
         let log = cx.open_log_to_read()?;
         let range = self.range(&*log, &target)?;
@@ -108,7 +110,7 @@ impl ReplayArgs {
         in_place::run(&self.live, &order, &*log, cx)
     }
 
-    /// The range of what the stage reads, or else of what the pipeline's source feeds.
+    /// The range of what the stage reads, or else of what the pipeline's sources give.
     fn range(&self, log: &dyn Log, target: &Target) -> Result<Range, Failure> {
         let now = units::now();
         let from = times::bound("--from", &self.from, now).map_err(Failure::wrong)?;
@@ -123,5 +125,23 @@ impl ReplayArgs {
         topics.sort_unstable();
         topics.dedup();
         resolve(log, &topics, &from, &to, self.accept_gap).map_err(|e| Failure::log(&e))
+    }
+}
+
+/// A replay of the whole pipeline is one of its first stage: what it writes flows on. Where several sources feed several
+/// stages, no stage is the first of all.
+fn first(pipeline: &Pipeline) -> Result<usize, Failure> {
+    let reads = |stage: &&Stage| stage.inputs.iter().any(|i| i.source.is_some());
+    let readers: Vec<String> =
+        pipeline.stages.iter().filter(reads).map(|s| format!("`{}.{}`", pipeline.name, s.name)).collect();
+    match pipeline.sources.as_slice() {
+        [_, _, ..] if readers.len() > 1 => {
+            let name = &pipeline.name;
+            let message = format!("the sources of `{name}` are read by several stages, and a replay is of one");
+            Err(Failure::wrong(message).help(format!("say which: {}", readers.join(", "))))
+        }
+        // The stage that reads several sources need not be the first in the file.
+        [_, _, ..] => Ok(pipeline.stages.iter().position(|s| reads(&s)).unwrap_or(0)),
+        _ => Ok(0),
     }
 }

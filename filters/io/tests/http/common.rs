@@ -55,7 +55,7 @@ impl Http {
     pub fn with(fields: &str, filter: &str) -> Self {
         let (pipeline, _) = pipeline(fields, filter).unwrap_or_else(|e| panic!("{filter}: {e:#?}"));
         let Built::Call(call) = (pipeline.stages[0].filters[0].checked.build)() else { panic!("http calls out") };
-        Self { call, coercion: Coercion::new(&pipeline.source.types) }
+        Self { call, coercion: Coercion::new(&pipeline.sources[0].types) }
     }
 
     pub fn decode(&self, json: &str) -> Record {

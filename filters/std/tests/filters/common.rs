@@ -64,7 +64,7 @@ pub struct Chain {
 impl Chain {
     pub fn new(fields: &str, filters: &str) -> Self {
         let (pipeline, _) = pipeline(fields, filters).unwrap_or_else(|e| panic!("{filters} with {fields}: {e:#?}"));
-        Self::of(&pipeline.stages[0], &Coercion::new(&pipeline.source.types))
+        Self::of(&pipeline.stages[0], &Coercion::new(&pipeline.sources[0].types))
     }
 
     fn of(stage: &Stage, coercion: &Coercion) -> Self {

@@ -16,7 +16,8 @@ use millstream_spec::model::{self, Pipeline};
 
 use super::alive::Alive;
 use super::begin::note;
-use super::compare::Takeover;
+use super::compare::{Comparison, Takeover};
+use super::compare_sources::SourceTakeover;
 use super::hold::Hold;
 use super::moved::{moved, moved_to};
 use super::repartition;
@@ -59,20 +60,22 @@ pub fn apply(log: &dyn Log, pipeline: &Pipeline, options: &ApplyOptions, stop: &
     let mut alive = Alive::new(log, &pipeline.name, concerned);
     alive.wait(stop)?;
     repartition::worked_off(log, pipeline, &survey, &grows)?;
-    repartition::grow_own(log, &grows)?;
+    repartition::grow_own(log, pipeline, &survey, &grows)?;
     let (create_source, before) = (options.create_source, survey.old.as_ref());
     let wishes = Wishes { create_source, before, repartition: options.repartition };
     let prepared = match topics::prepare(log, pipeline, wishes)? {
         Prepared::Ready(topics) => topics,
-        Prepared::Missing(topic) => {
-            let message = format!("source topic `{topic}` does not exist on {}; make it first", log.name());
+        Prepared::Missing(topics) => {
+            let it = if topics.len() == 1 { "it" } else { "them" };
+            let message = format!("{}; make {it} first, or add `--create-source`", topics::missing(log, &topics));
             return Err(LogError::new(Class::Config, "unknown_topic", message));
         }
     };
     if options.repartition {
         repartition::note_all(log, pipeline, before, &prepared)?;
     }
-    if !survey.comparison.takeovers.is_empty() || !survey.comparison.orphans.is_empty() {
+    let Comparison { takeovers, orphans, sources, .. } = &survey.comparison;
+    if !takeovers.is_empty() || !orphans.is_empty() || !sources.is_empty() {
         let mut hold = Hold::default();
         let handed = hand_over(log, pipeline, &survey, options, &mut hold, &mut || alive.look().map(drop), stop);
         // Held until it is noted what runs now: a process that starts meanwhile waits for its partitions.
@@ -91,8 +94,9 @@ fn concerned(survey: &Survey) -> BTreeSet<String> {
     let mut all: BTreeSet<String> =
         comparison.differences.iter().filter(|d| !d.safe).map(|d| d.stage.clone()).collect();
     if all.remove("") {
-        let first = survey.old.iter().flat_map(|o| o.stages.iter().filter(|s| s.reads(&o.source.topic)));
-        all.extend(first.map(|s| s.name.clone()));
+        let readers = survey.old.iter().flat_map(|o| &o.stages);
+        let readers = readers.filter(|s| s.inputs.iter().any(|i| comparison.touched.contains(&i.topic)));
+        all.extend(readers.map(|s| s.name.clone()));
     }
     all.extend(comparison.takeovers.iter().flat_map(|t| [t.from.clone(), t.to.clone()]));
     all.extend(comparison.orphans.iter().map(|o| o.stage.clone()));
@@ -117,7 +121,7 @@ fn hand_over(
         model::Delivery::ExactlyOnce => Delivery::ExactlyOnce,
         model::Delivery::AtLeastOnce => Delivery::AtLeastOnce,
     };
-    let takeovers = &survey.comparison.takeovers;
+    let Comparison { takeovers, sources, .. } = &survey.comparison;
     let there = |topic: &String| survey.partitions.contains_key(topic);
     for stage in survey.giving_up() {
         let topics: Vec<String> = stage.inputs.iter().map(|i| i.topic.clone()).filter(there).collect();
@@ -129,6 +133,12 @@ fn hand_over(
         let topics: Vec<String> = stage.inputs.iter().map(|i| i.topic.clone()).collect();
         let Some(partitions) = stage.inputs.first().map(|i| i.partitions) else { continue };
         hold.join(log, &stage.group, &topics, partitions, delivery)?;
+    }
+    for SourceTakeover { from, to, .. } in sources.iter().filter(|s| there(&s.from)) {
+        for topic in [from, to] {
+            let count = survey.count(topic);
+            hold.join(log, topic, std::slice::from_ref(topic), count, Delivery::ExactlyOnce)?;
+        }
     }
     hold.wait(look, stop)?;
     // Now that nobody works on it, what is left is all there is.
@@ -151,6 +161,10 @@ fn hand_over(
     for takeover in takeovers {
         hold.poll()?;
         mark(hold, takeover)?;
+    }
+    for takeover in sources {
+        hold.poll()?;
+        move_source(hold, takeover)?;
     }
     Ok(())
 }
@@ -186,6 +200,23 @@ fn take_over(hold: &mut Hold, takeover: &Takeover) -> LogResult<()> {
     tracing::info!(group = %takeover.to_group, after = %takeover.from_group, topic = %takeover.topic,
         partitions = positions.len(), "goes on where the other stands");
     hold.set(&takeover.to_group, &takeover.topic, positions)
+}
+
+/// A source stands under its new name where it stood, and its old position says so.
+fn move_source(hold: &mut Hold, takeover: &SourceTakeover) -> LogResult<()> {
+    let SourceTakeover { from, to, name } = takeover;
+    let Some(Committed { offset, metadata }) = hold.committed(from, from).remove(&0).flatten() else { return Ok(()) };
+    // Done before a crash.
+    if moved_to(&metadata).is_some() {
+        return Ok(());
+    }
+    tracing::info!(group = %to, after = %from, "the source goes on where it stands");
+    let partition = TopicPartition::new(to.as_str(), 0);
+    let anchor = hold.end(to, &partition).unwrap_or(0);
+    hold.set(to, to, vec![Position { partition, offset: anchor, metadata }])?;
+    hold.poll()?;
+    let partition = TopicPartition::new(from.as_str(), 0);
+    hold.set(from, from, vec![Position { partition, offset, metadata: moved(name) }])
 }
 
 /// Says in the old reader's position who went on from there.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::compare_sources::{self, SourceTakeover};
 use super::fingerprint::{Fingerprint, InputMark, OutputMark, StageMark};
 use crate::growth::keeps_order;
 
@@ -58,6 +59,8 @@ pub struct Facts {
     pub partitions: BTreeMap<String, i32>,
     /// Offsets that a group has not committed, by group and topic.
     pub unread: BTreeMap<(String, String), i64>,
+    /// How many records were given to the topic of a source that is new, by one of that name before; by topic.
+    pub stands: BTreeMap<String, u64>,
 }
 
 /// All differences, and what follows for positions.
@@ -69,6 +72,10 @@ pub struct Comparison {
     pub takeovers: Vec<Takeover>,
     /// Topics that must be worked off first, as nobody reads them later.
     pub orphans: Vec<Orphan>,
+    /// Sources that go on under another name.
+    pub sources: Vec<SourceTakeover>,
+    /// Topics of the old sources whose change is not safe.
+    pub touched: BTreeSet<String>,
 }
 
 impl Comparison {
@@ -82,7 +89,7 @@ impl Comparison {
 pub fn compare(old: &Fingerprint, new: &Fingerprint, facts: &Facts) -> Comparison {
     let renames = renames(old, new);
     let takeovers = takeovers(old, new, &renames);
-    let mut seen = Seen { old, new, facts, renames, takeovers, found: Vec::new() };
+    let mut seen = Seen { old, new, facts, renames, takeovers, touched: BTreeSet::new(), found: Vec::new() };
     seen.pipeline();
     for stage in &new.stages {
         match old.stage(&stage.name) {
@@ -94,7 +101,13 @@ pub fn compare(old: &Fingerprint, new: &Fingerprint, facts: &Facts) -> Compariso
         seen.went(stage);
     }
     let orphans = orphans(old, new, &seen.takeovers);
-    Comparison { differences: seen.found, takeovers: seen.takeovers, orphans }
+    Comparison {
+        differences: seen.found,
+        takeovers: seen.takeovers,
+        orphans,
+        sources: compare_sources::takeovers(old, new),
+        touched: seen.touched,
+    }
 }
 
 /// New name -> old name, of stages that do the same with the same input.
@@ -152,7 +165,7 @@ fn below(pipeline: &Fingerprint, name: &str) -> BTreeSet<String> {
     all
 }
 
-/// Topics between stages that the new pipeline has no more: what lies in them unread would never be read.
+/// Topics that the old pipeline wrote and the new one does not write any more: what lies in them unread would never be read.
 fn orphans(old: &Fingerprint, new: &Fingerprint, takeovers: &[Takeover]) -> Vec<Orphan> {
     let mut all = BTreeSet::new();
     for stage in &old.stages {
@@ -181,14 +194,16 @@ struct Seen<'a> {
     facts: &'a Facts,
     renames: BTreeMap<&'a str, &'a str>,
     takeovers: Vec<Takeover>,
+    touched: BTreeSet<String>,
     found: Vec<Difference>,
 }
 
-const ORDER: &str = "records of a key lie in other partitions from now on: their order is not kept across that moment, \
+/// What comes of another key or partition count.
+pub const ORDER: &str = "records of a key lie in other partitions from now on: their order is not kept across that moment, \
                      and repeats are not noticed";
 
 /// Of partitions: what `apply --repartition` makes of them keeps the order.
-const ADDED: &str = "keys lie in other partitions from now on: read side by side, their order would be lost, and repeats are \
+pub const ADDED: &str = "keys lie in other partitions from now on: read side by side, their order would be lost, and repeats are \
                      not noticed across that moment; it takes `apply --repartition`";
 
 /// The same where order can be kept only by working everything off first.
@@ -212,38 +227,15 @@ impl Seen<'_> {
     }
 
     fn pipeline(&mut self) {
-        let (old, new) = (&self.old.source, &self.new.source);
         if self.old.delivery != self.new.delivery {
             self.safe("", "delivery", differs("`delivery`", &self.old.delivery, &self.new.delivery));
         }
-        if old.kind != new.kind || old.file != new.file {
-            let name = |s: &super::fingerprint::SourceMark| match s.kind.as_str() {
-                "file" => format!("file {}", s.file),
-                "topic" => format!("topic {}", s.topic),
-                kind => kind.to_owned(),
-            };
-            let why =
-                "the position in the old source is taken for one in the new: records are passed over or written again";
-            self.unsafe_("", "source", differs("`source`", &name(old), &name(new)), why);
-        }
-        if old.id != new.id {
-            let why = "records get other ids: repeats of what was read before are not noticed, and the ids of all outputs change";
-            self.unsafe_("", "id", differs("`id` of the source", &old.id, &new.id), why);
-        }
-        if old.key != new.key {
-            self.unsafe_("", "key", differs("`key` of the source", &old.key, &new.key), ORDER);
-        }
-        if old.format != new.format {
-            let why =
-                "records that are there and not read yet are decoded as what they are not, and become dead letters";
-            self.unsafe_("", "format", differs("`format` of the source", &old.format, &new.format), why);
-        }
-        if old.kind == new.kind && old.partitions != new.partitions {
-            let what = differs(&format!("partitions of `{}`", new.topic), &old.partitions, &new.partitions);
-            self.unsafe_("", "partitions", what, ADDED);
-        }
-        if old.kind == new.kind && old.options != new.options {
-            self.safe("", "options", "other options of the source".to_owned());
+        for seen in compare_sources::compare(self.old, self.new, self.facts) {
+            self.touched.extend(seen.topic);
+            match seen.why {
+                Some(why) => self.unsafe_("", seen.kind, seen.what, why),
+                None => self.safe("", seen.kind, seen.what),
+            }
         }
     }
 
@@ -395,7 +387,8 @@ impl Seen<'_> {
     }
 }
 
-fn differs(what: &str, old: &impl ToString, new: &impl ToString) -> String {
+/// What is instead of what.
+pub fn differs(what: &str, old: &impl ToString, new: &impl ToString) -> String {
     let show = |s: String| if s.is_empty() { "none".to_owned() } else { s };
     format!("{what}: {} instead of {}", show(new.to_string()), show(old.to_string()))
 }

@@ -7,16 +7,7 @@ use super::fingerprint::{FilterMark, Fingerprint, InputMark, OutputMark, SourceM
 fn shop() -> Fingerprint {
     Fingerprint {
         delivery: "exactly_once".into(),
-        source: SourceMark {
-            kind: "topic".into(),
-            topic: "raw".into(),
-            file: String::new(),
-            id: ".id".into(),
-            key: String::new(),
-            format: "json".into(),
-            partitions: 0,
-            options: "s".into(),
-        },
+        sources: vec![source("", "topic", "raw", "")],
         stages: vec![
             stage("clean", &["raw"], &[("", "p.clean")]),
             stage("split", &["p.clean"], &[("refunds", "p.split.refunds"), ("sales", "p.split.sales")]),
@@ -25,7 +16,21 @@ fn shop() -> Fingerprint {
     }
 }
 
-fn stage(name: &str, inputs: &[&str], outputs: &[(&str, &str)]) -> StageMark {
+pub fn source(name: &str, kind: &str, topic: &str, file: &str) -> SourceMark {
+    SourceMark {
+        name: name.into(),
+        kind: kind.into(),
+        topic: topic.into(),
+        file: file.into(),
+        id: ".id".into(),
+        key: String::new(),
+        format: "json".into(),
+        partitions: if kind == "topic" { 0 } else { 4 },
+        options: "s".into(),
+    }
+}
+
+pub fn stage(name: &str, inputs: &[&str], outputs: &[(&str, &str)]) -> StageMark {
     let output = |(name, topic): &(&str, &str)| OutputMark {
         name: (*name).into(),
         topic: (*topic).into(),
@@ -50,7 +55,7 @@ fn stage(name: &str, inputs: &[&str], outputs: &[(&str, &str)]) -> StageMark {
 fn facts() -> Facts {
     let topics = ["raw", "p.clean", "p.split.refunds", "p.split.sales", "p.book"];
     let unread = [(("p.book".into(), "p.split.sales".into()), 7)].into();
-    Facts { partitions: topics.map(|t| (t.to_owned(), 4)).into(), unread }
+    Facts { partitions: topics.map(|t| (t.to_owned(), 4)).into(), unread, ..Facts::default() }
 }
 
 fn changed(change: impl FnOnce(&mut Fingerprint)) -> Comparison {
@@ -97,7 +102,7 @@ const SAFE: &[Row] = &[
     ("order", |p| at(p, "book").order = "none".into(), &["book options"]),
     ("a longer window", |p| at(p, "book").dedup = Some(9_000), &["book options"]),
     ("no dedup", |p| at(p, "book").dedup = None, &["book options"]),
-    ("options of the source", |p| p.source.options = "x".into(), &[" options"]),
+    ("options of the source", |p| p.sources[0].options = "x".into(), &[" options"]),
     ("delivery", |p| p.delivery = "at_least_once".into(), &[" delivery"]),
     ("a stage at the end", |p| p.stages.push(stage("mail", &["p.book"], &[("", "p.mail")])), &["mail stage_added"]),
     ("a stage beside", |p| p.stages.push(stage("audit", &["p.clean"], &[("", "p.audit")])), &["audit stage_added"]),
@@ -119,9 +124,9 @@ fn safe_changes() {
 }
 
 const UNSAFE: &[Row] = &[
-    ("another id", |p| p.source.id = "key".into(), &["! id"]),
-    ("another key of the source", |p| p.source.key = ".x".into(), &["! key"]),
-    ("another source", |p| (p.source.kind, p.source.file) = ("file".into(), "a.csv".into()), &["! source"]),
+    ("another id", |p| p.sources[0].id = "key".into(), &["! id"]),
+    ("another key of the source", |p| p.sources[0].key = ".x".into(), &["! key"]),
+    ("another source", |p| (p.sources[0].kind, p.sources[0].file) = ("file".into(), "a.csv".into()), &["! source"]),
     ("another key", |p| at(p, "clean").outputs[0].key = ".sku".into(), &["!clean key"]),
     ("another partition count", |p| at(p, "clean").outputs[0].partitions = 8, &["!clean partitions"]),
     ("another format", |p| at(p, "book").outputs[0].format = "text".into(), &["!book format"]),

@@ -11,27 +11,57 @@ use serde_json::json;
 
 use crate::control::{Change, Control, Entries, decode, encode};
 use crate::ids::hash128;
+use crate::topics::counts;
 
 /// Its key in the control topic.
 pub const KEY: &str = "fingerprint";
 
 /// A pipeline, as far as a change of it matters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
 pub struct Fingerprint {
     /// `exactly_once` or `at_least_once`.
     pub delivery: String,
-    /// What feeds it.
-    pub source: SourceMark,
+    /// What feeds it, in the order of the file.
+    pub sources: Vec<SourceMark>,
     /// In the order of the file.
     pub stages: Vec<StageMark>,
+}
+
+/// As it is written: the one without a name stands where the only one stood before there could be several.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    delivery: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<SourceMark>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<SourceMark>,
+    stages: Vec<StageMark>,
+}
+
+impl From<Written> for Fingerprint {
+    fn from(written: Written) -> Self {
+        let sources = written.source.into_iter().chain(written.sources).collect();
+        Self { delivery: written.delivery, sources, stages: written.stages }
+    }
+}
+
+impl From<Fingerprint> for Written {
+    fn from(all: Fingerprint) -> Self {
+        let (unnamed, sources): (Vec<_>, Vec<_>) = all.sources.into_iter().partition(|s| s.name.is_empty());
+        Self { delivery: all.delivery, source: unnamed.into_iter().next(), sources, stages: all.stages }
+    }
 }
 
 /// What feeds a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceMark {
+    /// Its name under `sources`; empty for `source`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// `topic`, `file` or `generate`.
     pub kind: String,
-    /// The topic that the first stage reads.
+    /// The topic where its records are.
     pub topic: String,
     /// The file, as written; empty for others.
     pub file: String,
@@ -41,7 +71,7 @@ pub struct SourceMark {
     pub key: String,
     /// How payloads are encoded.
     pub format: String,
-    /// Partitions that `<pipeline>.in` is made with; 0 for a topic of others.
+    /// Partitions that the topic which it writes is made with; 0 for a topic of others.
     pub partitions: i32,
     /// Of everything else.
     pub options: String,
@@ -108,18 +138,14 @@ pub struct OutputMark {
 impl Fingerprint {
     /// Of a pipeline as its file says. `partitions` knows the topics that are there.
     pub fn of(pipeline: &Pipeline, partitions: &dyn Fn(&str) -> Option<i32>) -> Self {
-        let made = |topic: &str| {
-            let outputs = pipeline.stages.iter().flat_map(|s| &s.outputs).filter(|o| o.topic == topic);
-            let own = outputs.map(|o| o.settings.partitions).next();
-            own.unwrap_or(pipeline.source.topic_settings.partitions)
-        };
-        let count = |topic: &str| partitions(topic).unwrap_or_else(|| made(topic));
+        let counts = counts(pipeline, partitions);
+        let count = |topic: &str| counts.get(topic).copied().unwrap_or_default();
         Self {
             delivery: match pipeline.delivery {
                 model::Delivery::ExactlyOnce => "exactly_once".to_owned(),
                 model::Delivery::AtLeastOnce => "at_least_once".to_owned(),
             },
-            source: source_mark(&pipeline.source),
+            sources: pipeline.sources.iter().map(source_mark).collect(),
             stages: pipeline.stages.iter().map(|stage| stage_mark(stage, &count)).collect(),
         }
     }
@@ -151,9 +177,22 @@ impl Fingerprint {
         self.stages.iter().find(|s| s.name == name)
     }
 
-    /// Whether a stage of it writes a topic.
+    /// Whether a stage or a source of it writes a topic.
     pub fn writes(&self, topic: &str) -> bool {
         self.stages.iter().any(|s| s.outputs.iter().any(|o| o.topic == topic))
+            || self.sources.iter().any(|s| s.writes() && s.topic == topic)
+    }
+}
+
+impl SourceMark {
+    /// Whether it makes records and writes them to its topic, and keeps its position there.
+    pub fn writes(&self) -> bool {
+        self.kind != "topic"
+    }
+
+    /// What it is called in sentences.
+    pub fn called(&self) -> String {
+        if self.name.is_empty() { "the source".to_owned() } else { format!("source `{}`", self.name) }
     }
 }
 
@@ -168,7 +207,8 @@ impl StageMark {
 pub fn content(pipeline: &Pipeline) -> String {
     let mut mark = Fingerprint::of(pipeline, &|_| None);
     mark.stages.iter_mut().for_each(|stage| stage.replicas = 0);
-    format!("{mark:?} {:?} {:?}", pipeline.source.types, pipeline.source.schema)
+    let types: Vec<_> = pipeline.sources.iter().map(|s| (&s.types, &s.schema)).collect();
+    format!("{mark:?} {types:?}")
 }
 
 fn source_mark(source: &model::Source) -> SourceMark {
@@ -181,11 +221,16 @@ fn source_mark(source: &model::Source) -> SourceMark {
             ("generate", "", text)
         }
     };
+    let id = id_text(&source.id);
     SourceMark {
+        name: if source.named { source.name.clone() } else { String::new() },
         kind: kind.to_owned(),
         topic: source.topic.clone(),
         file: file.to_owned(),
-        id: id_text(&source.id),
+        id: match (&source.id, &source.id_prefix) {
+            (IdRule::Default, Some(prefix)) => format!("{id} after `{prefix}/`"),
+            _ => id,
+        },
         key: if kind == "topic" { String::new() } else { key_text(source.key.as_ref()) },
         format: format_text(&source.format),
         partitions: if kind == "topic" { 0 } else { source.topic_settings.partitions },
@@ -316,21 +361,40 @@ mod tests {
     use super::*;
     use millstream_filter_api::{ScalarStyle, Span};
 
+    fn source(name: &str, topic: &str) -> SourceMark {
+        SourceMark {
+            name: name.into(),
+            kind: "topic".into(),
+            topic: topic.into(),
+            file: String::new(),
+            id: ".id".into(),
+            key: String::new(),
+            format: "json".into(),
+            partitions: 0,
+            options: "00".into(),
+        }
+    }
+
+    #[test]
+    fn several_sources_stand_beside_the_one_without_a_name() {
+        let sources = vec![source("web", "a"), source("shop", "b")];
+        let fingerprint = Fingerprint { delivery: "exactly_once".into(), sources, stages: vec![] };
+        let golden = concat!(
+            r#"{"v":1,"delivery":"exactly_once","sources":[{"name":"web","kind":"topic","topic":"a","file":"","id":".id","#,
+            r#""key":"","format":"json","partitions":0,"options":"00"},{"name":"shop","kind":"topic","topic":"b","file":"","#,
+            r#""id":".id","key":"","format":"json","partitions":0,"options":"00"}],"stages":[]}"#
+        );
+        let (_, value) = fingerprint.change().unwrap();
+        assert_eq!(std::str::from_utf8(&value.unwrap()).unwrap(), golden);
+        assert_eq!(decode::<Fingerprint>(KEY, golden.as_bytes()).unwrap(), fingerprint);
+    }
+
     /// The text of version 1. It is in topics: this must pass in every later version.
     #[test]
     fn golden() {
         let fingerprint = Fingerprint {
             delivery: "exactly_once".into(),
-            source: SourceMark {
-                kind: "topic".into(),
-                topic: "orders.raw".into(),
-                file: String::new(),
-                id: ".id".into(),
-                key: String::new(),
-                format: "json".into(),
-                partitions: 0,
-                options: "00".into(),
-            },
+            sources: vec![source("", "orders.raw")],
             stages: vec![StageMark {
                 name: "clean".into(),
                 group: "orders.clean".into(),

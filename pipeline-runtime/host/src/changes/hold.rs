@@ -109,6 +109,12 @@ impl Hold {
         owned.filter(|a| *a.partition.topic == *topic).map(|a| (a.partition.partition, a.committed.clone())).collect()
     }
 
+    /// Where a partition that is held ended when it was given over.
+    pub fn end(&self, group: &str, partition: &TopicPartition) -> Option<i64> {
+        let held = self.groups.iter().find(|h| h.group == group)?;
+        held.owned.get(partition).map(|a| a.high)
+    }
+
     /// Sets positions of one topic in a held group, all at once.
     pub fn set(&mut self, group: &str, topic: &str, positions: Vec<Position>) -> LogResult<()> {
         if positions.is_empty() {

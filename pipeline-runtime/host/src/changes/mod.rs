@@ -9,6 +9,9 @@ mod alive;
 mod apply;
 mod begin;
 mod compare;
+mod compare_sources;
+#[cfg(test)]
+mod compare_sources_tests;
 #[cfg(test)]
 mod compare_tests;
 mod fingerprint;

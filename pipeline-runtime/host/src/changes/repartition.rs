@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_log::{Class, Log, LogError, LogResult};
-use millstream_spec::model::{Pipeline, SourceKind};
+use millstream_spec::model::Pipeline;
 
 use super::compare::takes_up;
 use super::fingerprint::Fingerprint;
 use super::survey::{Survey, left};
 use crate::clock::wall_ms;
 use crate::growth::{self, Step};
-use crate::topics::Partitions;
+use crate::topics::{self, Partitions};
 
 /// A topic with other partitions than the pipeline ran with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +38,9 @@ pub fn grows(pipeline: &Pipeline, survey: &Survey) -> LogResult<Vec<Grows>> {
         let before = old.stages.iter().flat_map(|s| &s.outputs).find(|o| o.topic == output.topic);
         wanted.extend(before.map(|b| (output.topic.as_str(), b.partitions, output.partitions)));
     }
-    if old.source.topic == survey.new.source.topic && !matches!(pipeline.source.kind, SourceKind::Topic { .. }) {
-        wanted.push((&old.source.topic, old.source.partitions, survey.new.source.partitions));
+    for source in survey.new.sources.iter().filter(|s| s.writes()) {
+        let before = old.sources.iter().find(|s| s.writes() && s.topic == source.topic);
+        wanted.extend(before.map(|b| (source.topic.as_str(), b.partitions, source.partitions)));
     }
     for (topic, _, wanted) in wanted.into_iter().filter(|(_, before, wanted)| before != wanted) {
         let Some(is) = survey.partitions.get(topic).copied().filter(|is| *is != wanted) else { continue };
@@ -66,7 +67,25 @@ pub fn grows(pipeline: &Pipeline, survey: &Survey) -> LogResult<Vec<Grows>> {
             }
         }
     }
+    while let Some(next) = follows(pipeline, survey, &all) {
+        all.insert(next.topic.clone(), next);
+    }
     Ok(all.into_values().collect())
+}
+
+/// A topic of ours that a stage reads beside one which has more partitions, or gets them: it gets as many, unless the
+/// file says another number.
+fn follows(pipeline: &Pipeline, survey: &Survey, grows: &BTreeMap<String, Grows>) -> Option<Grows> {
+    let count = |topic: &String| grows.get(topic).map(|g| g.to).or_else(|| survey.partitions.get(topic).copied());
+    let sources = pipeline.sources.iter().filter(|s| s.writes()).map(|s| (&s.topic, &s.topic_settings));
+    let outputs = pipeline.stages.iter().flat_map(|s| &s.outputs).map(|o| (&o.topic, &o.settings));
+    sources.chain(outputs).find_map(|(topic, settings)| {
+        let from = survey.partitions.get(topic).copied()?;
+        let with = pipeline.stages.iter().filter(|s| s.inputs.iter().any(|i| i.topic == *topic));
+        let to = with.flat_map(|s| &s.inputs).filter_map(|i| count(&i.topic)).max()?;
+        let may = !settings.partitions_said || settings.partitions == to;
+        (may && count(topic)? < to).then(|| Grows { topic: topic.clone(), from, to, add: true })
+    })
 }
 
 /// Why nothing is done without the word.
@@ -115,23 +134,24 @@ pub fn worked_off(log: &dyn Log, pipeline: &Pipeline, survey: &Survey, grows: &[
 }
 
 /// Adds what the file wants.
-pub fn grow_own(log: &dyn Log, grows: &[Grows]) -> LogResult<()> {
+///
+/// # Errors
+/// A stage would read topics with different counts (`partitions_differ`): nothing was added, as it cannot be taken back.
+pub fn grow_own(log: &dyn Log, pipeline: &Pipeline, survey: &Survey, grows: &[Grows]) -> LogResult<()> {
+    let grown = |topic: &str| grows.iter().find(|g| g.topic == topic).map(|g| g.to);
+    let counts = topics::counts(pipeline, &|topic| grown(topic).or_else(|| survey.partitions.get(topic).copied()));
+    topics::equal(pipeline, &counts)?;
     let own: Vec<(&str, i32)> = grows.iter().filter(|g| g.add).map(|g| (g.topic.as_str(), g.to)).collect();
     if own.is_empty() { Ok(()) } else { log.add_partitions(&own) }
 }
 
 /// Notes what waits. Where all that is read is ours, nobody writes it now, and its ends are the last ones by the old
 /// number; others' writers need a while to know of theirs.
-pub fn note_all(log: &dyn Log, pipeline: &Pipeline, old: Option<&Fingerprint>, topics: &Partitions) -> LogResult<()> {
+pub fn note_all(log: &dyn Log, pipeline: &Pipeline, old: Option<&Fingerprint>, counts: &Partitions) -> LogResult<()> {
     for stage in &pipeline.stages {
-        let Some(lead) = stage.inputs.first() else { continue };
-        let mark = old.and_then(|o| o.stage(&stage.name)).and_then(|s| s.inputs.first());
-        let to = topics.known(&stage.name);
-        let Some(from) = mark.filter(|m| m.topic == lead.topic && m.partitions < to).map(|m| m.partitions) else {
-            continue;
-        };
-        let is_topic = matches!(pipeline.source.kind, SourceKind::Topic { .. });
-        let foreign = is_topic && stage.inputs.iter().any(|i| i.from_stage.is_none());
+        let to = counts.known(&stage.name);
+        let Some(from) = topics::known_before(old, stage).filter(|from| *from < to) else { continue };
+        let foreign = stage.inputs.iter().filter_map(|i| pipeline.source_of(i)).any(|s| !s.writes());
         let ends = if foreign { None } else { Some(growth::ends(log, stage, from)?) };
         growth::note(log, &pipeline.name, stage, Step { from, to, at: wall_ms(), ends })?;
     }

@@ -13,6 +13,8 @@ use super::repartition;
 use crate::control::Control;
 use crate::growth::Added;
 use crate::plan::calls_out;
+use crate::source;
+use crate::topics::counts;
 
 /// What would change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -116,7 +118,8 @@ impl Survey {
         let old = Fingerprint::read(log, &pipeline.name)?;
         let wanted = wanted(pipeline, &BTreeMap::new());
         let mut topics: Vec<&str> = wanted.iter().map(|t| t.name.as_str()).collect();
-        topics.push(&pipeline.source.topic);
+        topics.extend(pipeline.sources.iter().map(|s| s.topic.as_str()));
+        topics.extend(old.iter().flat_map(|o| &o.sources).map(|s| s.topic.as_str()));
         let stages = old.iter().flat_map(|o| &o.stages);
         topics.extend(stages.flat_map(|s| s.inputs.iter().map(|i| i.topic.as_str()).chain([s.retry.as_str()])));
         topics.sort_unstable();
@@ -127,7 +130,11 @@ impl Survey {
         let new = Fingerprint::of(pipeline, &|topic| partitions.get(topic).copied());
         let comparison = match &old {
             Some(old) if *old != new => {
-                let facts = Facts { unread: unread_of(log, old, &partitions)?, partitions: partitions.clone() };
+                let facts = Facts {
+                    unread: unread_of(log, old, &partitions)?,
+                    partitions: partitions.clone(),
+                    stands: stands(log, old, &new, &partitions)?,
+                };
                 compare(old, &new, &facts)
             }
             _ => Comparison::default(),
@@ -138,6 +145,13 @@ impl Survey {
     /// Partitions of a topic that is there.
     pub fn partitions_of(&self, topic: &str) -> Vec<TopicPartition> {
         partitions_of(&self.partitions, topic)
+    }
+
+    /// Partitions of a topic that some stage reads, as it is or will be made.
+    pub fn count(&self, topic: &str) -> i32 {
+        let mut read = self.new.stages.iter().flat_map(|s| &s.inputs);
+        let made = || read.find(|i| i.topic == topic).map(|i| i.partitions);
+        self.partitions.get(topic).copied().or_else(made).unwrap_or(1)
     }
 
     /// The stages that ran last and give a topic up, by name.
@@ -174,12 +188,11 @@ impl Survey {
         }
         let entries = Control::of(log, &self.pipeline).entries()?;
         for stage in self.giving_up() {
-            let Some(lead) = stage.inputs.first() else { continue };
-            let added = Added::read(&entries, &stage.name, &lead.topic)?;
-            if added.is_some_and(|added| !added.steps.is_empty()) {
+            let added = Added::read(&entries, &stage.name, stage.inputs.iter().map(|i| i.topic.as_str()))?;
+            if let Some(added) = added.filter(|added| !added.steps.is_empty()) {
                 first.push(format!(
                     "stage `{}` has not begun the partitions that `{}` was given",
-                    stage.name, lead.topic
+                    stage.name, added.topic
                 ));
             }
         }
@@ -238,6 +251,23 @@ fn unread_of(
     Ok(unread)
 }
 
+/// Where sources stand that the old pipeline does not have: one of that name may have been there before it.
+fn stands(
+    log: &dyn Log,
+    old: &Fingerprint,
+    new: &Fingerprint,
+    partitions: &BTreeMap<String, i32>,
+) -> LogResult<BTreeMap<String, u64>> {
+    let mut stands = BTreeMap::new();
+    let came = new.sources.iter().filter(|s| s.writes() && partitions.contains_key(&s.topic));
+    for source in came.filter(|s| !old.sources.iter().any(|o| o.topic == s.topic)) {
+        if let Some(position) = source::stands(log, &source.topic)? {
+            stands.insert(source.topic.clone(), position.records);
+        }
+    }
+    Ok(stands)
+}
+
 fn partitions_of(partitions: &BTreeMap<String, i32>, topic: &str) -> Vec<TopicPartition> {
     (0..partitions.get(topic).copied().unwrap_or(0)).map(|p| TopicPartition::new(topic, p)).collect()
 }
@@ -250,15 +280,12 @@ fn wanted(pipeline: &Pipeline, there: &BTreeMap<String, i32>) -> Vec<TopicPlan> 
             all.push(TopicPlan { name: name.to_owned(), partitions });
         }
     };
-    let source = &pipeline.source;
-    if !matches!(source.kind, SourceKind::Topic { .. }) {
-        add(&source.topic, source.topic_settings.partitions);
-    }
-    let outputs = pipeline.stages.iter().flat_map(|s| &s.outputs);
-    outputs.for_each(|o| add(&o.topic, o.settings.partitions));
-    let fingerprint = Fingerprint::of(pipeline, &|topic| there.get(topic).copied());
-    for (stage, mark) in pipeline.stages.iter().zip(&fingerprint.stages) {
-        let count = mark.inputs.first().map_or(1, |i| i.partitions);
+    let counts = counts(pipeline, &|topic| there.get(topic).copied());
+    let count = |topic: &str| counts.get(topic).copied().unwrap_or(1);
+    pipeline.sources.iter().filter(|s| s.writes()).for_each(|s| add(&s.topic, count(&s.topic)));
+    pipeline.stages.iter().flat_map(|s| &s.outputs).for_each(|o| add(&o.topic, count(&o.topic)));
+    for stage in &pipeline.stages {
+        let count = stage.inputs.first().map_or(1, |i| count(&i.topic));
         add(&stage.dlq, count);
         if stage.dedup.is_some() {
             add(&stage.state, count);
@@ -297,6 +324,16 @@ fn grow(pipeline: &Pipeline, survey: &Survey) -> Vec<GrowPlan> {
 
 fn groups(log: &dyn Log, pipeline: &Pipeline, survey: &Survey) -> LogResult<Vec<GroupPlan>> {
     let mut groups = Vec::new();
+    for takeover in &survey.comparison.sources {
+        groups.push(GroupPlan {
+            group: takeover.to.clone(),
+            topic: takeover.to.clone(),
+            after: Some(takeover.from.clone()),
+            begins: format!("where `{}` stands", takeover.from),
+            unread: 0,
+            positions: Vec::new(),
+        });
+    }
     for stage in &pipeline.stages {
         for input in &stage.inputs {
             let partitions = survey.partitions_of(&input.topic);
@@ -324,8 +361,8 @@ fn groups(log: &dyn Log, pipeline: &Pipeline, survey: &Survey) -> LogResult<Vec<
             if committed.iter().any(|c| c.as_ref().is_some_and(|c| moved_to(&c.metadata).is_none())) {
                 continue;
             }
-            let rule = match pipeline.source.kind {
-                SourceKind::Topic { start } if input.from_stage.is_none() => start,
+            let rule = match pipeline.source_of(input).map(|s| &s.kind) {
+                Some(SourceKind::Topic { start }) => *start,
                 _ => Start::Earliest,
             };
             let begins = match rule {

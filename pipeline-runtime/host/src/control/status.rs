@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use millstream_log::{End, Log, LogResult, TopicPartition};
-use millstream_spec::model::{Pipeline, Stage};
+use millstream_spec::model::{Pipeline, Source, Stage};
 use serde::Serialize;
 
 use super::letters::LetterCounts;
@@ -12,6 +12,7 @@ use super::{Control, Counts, Entries, Follower, Orders, ProcessReport, Rates, St
 use crate::clock::wall_ms;
 use crate::growth::Added;
 use crate::replay::in_place::{self, ReplayStatus};
+use crate::source;
 
 /// One pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -20,6 +21,8 @@ pub struct PipelineStatus {
     pub name: String,
     /// Processes that have reported in the last 30 seconds.
     pub processes: Vec<ProcessStatus>,
+    /// What feeds it, in the order of the file.
+    pub sources: Vec<SourceStatus>,
     /// In the order of the file.
     pub stages: Vec<StageStatus>,
     /// What of the control topic could not be read.
@@ -39,6 +42,19 @@ pub struct ProcessStatus {
     pub began: i64,
     /// When it reported, ms since 1970.
     pub at: i64,
+}
+
+/// One source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SourceStatus {
+    /// Its name; `None` of the one under `source`.
+    pub name: Option<String>,
+    /// The topic where its records are.
+    pub topic: String,
+    /// How many it has given; `None` for a topic of others, and before its first run.
+    pub records: Option<u64>,
+    /// Whether it has given all it has; `None` like `records`.
+    pub ended: Option<bool>,
 }
 
 /// One stage, over all processes.
@@ -120,6 +136,7 @@ impl<'a> Watcher<'a> {
             letters.push(self.letters.count(self.log, &stage.dlq, &stage.name, &entries)?);
         }
         let mut status = summarize(self.pipeline, &entries, wall_ms());
+        status.sources = self.pipeline.sources.iter().map(|s| source_status(self.log, s)).collect::<LogResult<_>>()?;
         // What cannot be read is among the problems already.
         let replays = in_place::all(&entries).unwrap_or_default();
         for (known, stage) in status.stages.iter_mut().zip(&self.pipeline.stages) {
@@ -151,7 +168,7 @@ fn summarize(pipeline: &Pipeline, entries: &Entries, now: i64) -> PipelineStatus
     let stages: Vec<(&str, u32)> = pipeline.stages.iter().map(|s| (s.name.as_str(), s.replicas)).collect();
     let mut all = summarize_stages(&pipeline.name, &stages, entries, now);
     for (status, stage) in all.stages.iter_mut().zip(&pipeline.stages) {
-        match stage.inputs.first().map_or(Ok(None), |lead| Added::read(entries, &stage.name, &lead.topic)) {
+        match Added::read(entries, &stage.name, stage.inputs.iter().map(|i| i.topic.as_str())) {
             Ok(added) => status.waiting = added.and_then(|added| waiting(&added)),
             Err(e) => all.problems.push(e.to_string()),
         }
@@ -188,7 +205,7 @@ fn summarize_stages(pipeline: &str, stages: &[(&str, u32)], entries: &Entries, n
         stage_status(stage, *replicas, &orders, here.collect())
     });
     let stages = stages.collect();
-    PipelineStatus { name: pipeline.to_owned(), processes, stages, problems }
+    PipelineStatus { name: pipeline.to_owned(), processes, sources: Vec::new(), stages, problems }
 }
 
 fn stage_status(stage: &str, replicas: u32, orders: &Orders, reports: Vec<(&str, &StageReport)>) -> StageStatus {
@@ -211,6 +228,21 @@ fn stage_status(stage: &str, replicas: u32, orders: &Orders, reports: Vec<(&str,
         waiting: None,
         trouble: troubles.max_by_key(|t| t.at),
     }
+}
+
+/// Told by the log alone.
+fn source_status(log: &dyn Log, source: &Source) -> LogResult<SourceStatus> {
+    let stands = if source.writes() && log.describe(&[&source.topic])?[0].is_some() {
+        source::stands(log, &source.topic)?
+    } else {
+        None
+    };
+    Ok(SourceStatus {
+        name: source.named.then(|| source.name.clone()),
+        topic: source.topic.clone(),
+        records: stands.as_ref().map(|at| at.records),
+        ended: stands.as_ref().map(|at| at.ended),
+    })
 }
 
 /// How many offsets of its inputs a group has not committed. `None` where an input does not exist.

@@ -1,5 +1,6 @@
 //! What a replica sees of added partitions.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -9,8 +10,8 @@ use millstream_log::{LogError, LogResult};
 pub struct Gate {
     /// Those below.
     open: AtomicI32,
-    /// Those below were there when the stage began.
-    first: AtomicI32,
+    /// Those below were there when the stage began to read a topic; by topic where some were added since.
+    first: Mutex<(i32, BTreeMap<String, i32>)>,
     stopped: AtomicBool,
     why: Mutex<Option<LogError>>,
 }
@@ -19,7 +20,7 @@ impl Default for Gate {
     fn default() -> Self {
         Self {
             open: AtomicI32::new(i32::MAX),
-            first: AtomicI32::new(i32::MAX),
+            first: Mutex::new((i32::MAX, BTreeMap::new())),
             stopped: AtomicBool::new(false),
             why: Mutex::default(),
         }
@@ -32,14 +33,15 @@ impl Gate {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Whether a partition was there when the stage began, so that `start` is about it.
-    pub fn is_first(&self, partition: i32) -> bool {
-        partition < self.first.load(Ordering::Acquire)
+    /// Whether a partition was there when the stage began to read the topic, so that `start` is about it.
+    pub fn is_first(&self, topic: &str, partition: i32) -> bool {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        partition < first.1.get(topic).copied().unwrap_or(first.0)
     }
 
-    /// Says what is open.
-    pub fn set(&self, open: i32, first: i32) {
-        self.first.store(first, Ordering::Release);
+    /// Says what is open. Partitions below `all` were there when the stage began, but for the topics in `first`.
+    pub fn set(&self, open: i32, all: i32, first: BTreeMap<String, i32>) {
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner) = (all, first);
         self.open.store(open, Ordering::Release);
     }
 

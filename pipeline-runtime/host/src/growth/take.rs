@@ -25,7 +25,9 @@ pub fn note(log: &dyn Log, pipeline: &str, stage: &Stage, step: Step) -> LogResu
     // As they are now: another process, or another stage, may just have noted something.
     let entries = &control.entries()?;
     let to = step.to;
-    let added = Added::with(Added::read(entries, &stage.name, &lead.topic)?, &lead.topic, step);
+    let inputs = || stage.inputs.iter().map(|i| i.topic.as_str());
+    let before = Added::read(entries, &stage.name, inputs())?;
+    let added = Added::with(before, &lead.topic, inputs().skip(1), step);
     let mut changes = vec![added.change(&stage.name)?];
     if let Some(mut fingerprint) = Fingerprint::in_entries(entries)? {
         for mark in fingerprint.stages.iter_mut().filter(|s| s.name == stage.name) {

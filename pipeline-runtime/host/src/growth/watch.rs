@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millstream_log::{Class, Committed, End, Log, LogResult, TopicPartition};
-use millstream_spec::model::{Pipeline, Stage};
+use millstream_spec::model::{Pipeline, Source, Stage};
 
 use super::record::{Added, Step};
 use super::{Gate, grow_sides, keeps_order, note, stopped};
@@ -106,14 +106,15 @@ impl<'a> Watch<'a> {
 impl Watched<'_> {
     /// What the control topic says now.
     fn hear(&mut self, entries: &Entries) -> LogResult<Option<Added>> {
-        let Some(lead) = self.stage.inputs.first() else { return Ok(None) };
-        let added = Added::read(entries, &self.stage.name, &lead.topic)?;
+        let inputs = || self.stage.inputs.iter().map(|i| i.topic.as_str());
+        let added = Added::read(entries, &self.stage.name, inputs())?;
         match &added {
             Some(added) => {
                 self.known = self.known.max(added.taken);
-                self.gate.set(added.open(), added.first);
+                let first = inputs().filter_map(|topic| Some((topic.to_owned(), added.first_of(topic)?)));
+                self.gate.set(added.open(), self.known, first.collect());
             }
-            None => self.gate.set(self.known, self.known),
+            None => self.gate.set(self.known, self.known, BTreeMap::new()),
         }
         Ok(added)
     }
@@ -134,8 +135,8 @@ impl Watched<'_> {
         let Some((input, to)) = stage.inputs.iter().zip(read).find(|(_, now)| **now > known) else { return Ok(()) };
         let why = if stage.dedup.is_some() {
             "repeats are not noticed where a key goes to another partition, which somebody has to agree to"
-        } else if input.from_stage.is_some() {
-            "stages that write it go by the old number until they are started again"
+        } else if pipeline.source_of(input).is_none_or(Source::writes) {
+            "what writes it goes by the old number until it is started again"
         } else if read.iter().any(|count| count != to) {
             "its inputs must have equal numbers"
         } else if !keeps_order(known, *to) {

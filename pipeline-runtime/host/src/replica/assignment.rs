@@ -119,7 +119,7 @@ impl Replica {
     fn start_of(&self, assignment: &Assignment, rule: model::Start) -> LogResult<Start> {
         let Some(committed) = &assignment.committed else {
             // A partition that was added is read whole: what is in it came after the stage began.
-            let first = self.cx.gate.is_first(assignment.partition.partition);
+            let first = self.cx.gate.is_first(&assignment.partition.topic, assignment.partition.partition);
             let offset = match if first { rule } else { model::Start::Earliest } {
                 model::Start::Earliest => assignment.low,
                 model::Start::Latest => assignment.high,

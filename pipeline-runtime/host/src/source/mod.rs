@@ -1,8 +1,9 @@
-//! Sources that make records: a file, a generator. Each writes `<pipeline>.in` in transactions that carry its own
-//! position, so that a restart goes on after the last record that is there and none is written twice.
+//! Sources that make records: a file, a generator. Each writes its own topic (`<pipeline>.in`, with a name of its own
+//! `<pipeline>.in.<source>`) in transactions that carry its position, so that a restart goes on after the last record
+//! that is there and none is written twice.
 //!
-//! Every process joins the group `<pipeline>.in` on the topic of that name; the owner of partition 0 is the one that
-//! reads. Its position is the metadata committed for that partition.
+//! Every process that runs a reader of it joins the group that has the topic's name; the owner of partition 0 is the one
+//! that reads. Its position is the metadata committed for that partition.
 
 mod csv_rows;
 pub(crate) mod fault;
@@ -23,6 +24,7 @@ use millstream_log::{
 };
 use millstream_spec::model::{Pipeline, Source, SourceKind};
 
+use crate::changes::moved_to;
 use crate::clock::wall_ms;
 use crate::growth;
 use crate::ids::{self, ID_HEADER, InputIds};
@@ -31,7 +33,7 @@ use crate::plan::codec_of;
 use crate::shared::Stop;
 use fault::{FAULT_HEADER, Fault};
 pub use generate::check as check_generator;
-use position::SourcePosition;
+pub use position::SourcePosition;
 
 /// What a source is told by the process.
 pub struct SourceContext {
@@ -43,7 +45,7 @@ pub struct SourceContext {
     pub name: String,
     /// Static membership.
     pub instance: Option<String>,
-    /// Partitions of `<pipeline>.in`.
+    /// Partitions of the source's topic.
     pub partitions: i32,
 }
 
@@ -78,12 +80,12 @@ const TRANSACTION_BYTES: usize = 4 << 20;
 /// A transaction is committed this long after its first record, however few there are.
 const TRANSACTION_TIME: Duration = Duration::from_millis(100);
 
-/// Runs the source until told to stop.
-pub fn run(cx: &SourceContext, pipeline: &Pipeline) -> LogResult<()> {
-    let lead = TopicPartition::new(pipeline.source.topic.as_str(), 0);
+/// Runs a source until told to stop.
+pub fn run(cx: &SourceContext, pipeline: &Pipeline, source: &Source) -> LogResult<()> {
+    let lead = TopicPartition::new(source.topic.as_str(), 0);
     let mut member = cx.log.join(MemberConfig {
-        group: pipeline.source.topic.clone(),
-        lead: pipeline.source.topic.clone(),
+        group: source.topic.clone(),
+        lead: source.topic.clone(),
         side: Vec::new(),
         delivery: Delivery::ExactlyOnce,
         name: cx.name.clone(),
@@ -98,7 +100,7 @@ pub fn run(cx: &SourceContext, pipeline: &Pipeline) -> LogResult<()> {
         for event in member.poll(Budget { records: 0, bytes: 0 }, wait, &mut Vec::new())? {
             match event {
                 Event::Assigned(assignments) => {
-                    writes_as_others(cx, pipeline)?;
+                    writes_as_others(cx, source)?;
                     for a in assignments.into_iter().filter(|a| a.partition == lead) {
                         let position = match &a.committed {
                             Some(committed) => position::decode(&committed.metadata)?,
@@ -109,7 +111,7 @@ pub fn run(cx: &SourceContext, pipeline: &Pipeline) -> LogResult<()> {
                             offset: a.high,
                             metadata: position.encode(),
                         }])?;
-                        owned = Some(Owner::new(cx, pipeline, a.high, position)?);
+                        owned = Some(Owner::new(cx, pipeline, source, a.high, position)?);
                     }
                 }
                 Event::Revoking(partitions) => {
@@ -125,7 +127,7 @@ pub fn run(cx: &SourceContext, pipeline: &Pipeline) -> LogResult<()> {
                     }
                 }
                 Event::BrokerAway(away, why) => {
-                    tracing::info!(pipeline = %pipeline.name, away, %why, "the source's broker")
+                    tracing::info!(pipeline = %pipeline.name, source = %source.name, away, %why, "the source's broker")
                 }
             }
         }
@@ -138,22 +140,27 @@ pub fn run(cx: &SourceContext, pipeline: &Pipeline) -> LogResult<()> {
 }
 
 /// A process that was frozen while its topic got more partitions must not place records by the old number.
-fn writes_as_others(cx: &SourceContext, pipeline: &Pipeline) -> LogResult<()> {
-    let (topic, known) = (&pipeline.source.topic, cx.partitions);
+fn writes_as_others(cx: &SourceContext, source: &Source) -> LogResult<()> {
+    let (topic, known) = (&source.topic, cx.partitions);
     match &cx.log.describe(&[topic])?[0] {
         Some(info) if info.partitions != known => {
-            Err(growth::stopped("source", topic, known, info.partitions, "this process writes by the old number"))
+            Err(growth::stopped(&source.name, topic, known, info.partitions, "this process writes by the old number"))
         }
         _ => Ok(()),
     }
 }
 
 /// Whether the source has given all it has, in whatever process.
-pub fn finished(log: &dyn Log, pipeline: &Pipeline) -> LogResult<bool> {
-    let lead = TopicPartition::new(pipeline.source.topic.as_str(), 0);
-    match &log.committed(&pipeline.source.topic, &[lead])?[0] {
-        Some(committed) => Ok(position::decode(&committed.metadata)?.ended),
-        None => Ok(false),
+pub fn finished(log: &dyn Log, source: &Source) -> LogResult<bool> {
+    Ok(stands(log, &source.topic)?.is_some_and(|position| position.ended))
+}
+
+/// Where the source that writes a topic stands; `None` where none ever ran, or another one has taken its place.
+pub fn stands(log: &dyn Log, topic: &str) -> LogResult<Option<SourcePosition>> {
+    let lead = TopicPartition::new(topic, 0);
+    match &log.committed(topic, &[lead])?[0] {
+        Some(committed) if moved_to(&committed.metadata).is_none() => Ok(Some(position::decode(&committed.metadata)?)),
+        _ => Ok(None),
     }
 }
 
@@ -169,8 +176,13 @@ struct Owner<'a> {
 }
 
 impl<'a> Owner<'a> {
-    fn new(cx: &SourceContext, pipeline: &'a Pipeline, anchor: i64, position: SourcePosition) -> LogResult<Self> {
-        let source = &pipeline.source;
+    fn new(
+        cx: &SourceContext,
+        pipeline: &Pipeline,
+        source: &'a Source,
+        anchor: i64,
+        position: SourcePosition,
+    ) -> LogResult<Self> {
         let maker: Box<dyn Maker> = match &source.kind {
             SourceKind::File(file) => file::open(source, file, &position)?,
             SourceKind::Generate(generate) => Box::new(generate::Generator::new(generate, &position)?),
@@ -178,8 +190,10 @@ impl<'a> Owner<'a> {
                 return Err(LogError::new(Class::Fatal, "no_source_to_run", "a topic needs no source to be run"));
             }
         };
-        tracing::info!(pipeline = %pipeline.name, records = position.records, "the source runs here");
-        let writer = RecordWriter::new(pipeline, cx.partitions);
+        tracing::info!(
+            pipeline = %pipeline.name, source = %source.name, records = position.records, "the source runs here"
+        );
+        let writer = RecordWriter::new(source, cx.partitions);
         Ok(Self { source, maker, writer, anchor, ended: position.ended, ask_at: None })
     }
 
@@ -252,8 +266,7 @@ struct RecordWriter {
 }
 
 impl RecordWriter {
-    fn new(pipeline: &Pipeline, partitions: i32) -> Self {
-        let source = &pipeline.source;
+    fn new(source: &Source, partitions: i32) -> Self {
         Self {
             topic: Arc::from(source.topic.as_str()),
             codec: codec_of(&source.format),
@@ -285,8 +298,10 @@ impl RecordWriter {
             _ => None,
         };
         let mut record = LogRecord { offset: 0, timestamp: wall_ms(), key, value: Some(payload), headers };
-        let id =
-            ids::of_input(&self.ids, &record, decoded.as_ref(), || Bytes::from(maker.name(maker.position().records)));
+        let id = ids::of_input(&self.ids, &record, decoded.as_ref(), || {
+            let name = maker.name(maker.position().records);
+            Bytes::from(source.id_prefix.as_ref().map_or_else(|| name.clone(), |prefix| format!("{prefix}/{name}")))
+        });
         self.headers.push(ID_HEADER, Some(&id));
         if let Some(fault) = &fault {
             self.headers.push(FAULT_HEADER, Some(fault.as_bytes()));

@@ -2,6 +2,8 @@
 
 use millstream_log::{Class, LogError, LogResult};
 
+use crate::changes::moved_to;
+
 /// The durable position of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourcePosition {
@@ -32,6 +34,16 @@ pub fn decode(text: &str) -> LogResult<SourcePosition> {
             format!("the committed position of the source is {text:?}, which this version cannot read"),
         )
     };
+    if let Some(to) = moved_to(text) {
+        return Err(LogError::new(
+            Class::Config,
+            "position_moved",
+            format!(
+                "the pipeline was changed: source `{to}` goes on where this one stood; run the changed file, or give this \
+                 source another name"
+            ),
+        ));
+    }
     let mut words = text.split(' ');
     match words.next() {
         Some("") => return Ok(SourcePosition::default()),
@@ -60,5 +72,6 @@ mod tests {
         for bad in ["2 7 512 ended", "1", "1 7", "1 7 x ended", "1 7 512 later"] {
             assert!(decode(bad).is_err(), "{bad}");
         }
+        assert_eq!(decode("m1:web").unwrap_err().code, "position_moved");
     }
 }

@@ -86,6 +86,45 @@ fn a_fault_at_any_step_of_a_repartition_can_be_mended_by_applying_again() {
     }
 }
 
+/// The only source gets a name, as it does where another one comes. What it gave is in the topic of its old name, and what
+/// it gives from then on in that of the new one. Seen red with the position not taken along.
+#[test]
+fn a_fault_at_any_step_of_naming_a_source_can_be_mended_by_applying_again() {
+    for moment in [Moment::Before, Moment::After] {
+        let mut step = 0;
+        loop {
+            let world = World::new();
+            world.append(0..40);
+            let unnamed = world.of_file(None, true);
+            world.feed(&unnamed, "p.in", 40).expect("a clean run");
+            let named = world.of_file(Some("eu"), true);
+            let log = FaultyLog::new(Arc::clone(&world.log), step, moment);
+            let failed = apply(&log, &named, &ApplyOptions::default(), &World::stop()).is_err_and(|e| {
+                assert_eq!(e.code, "broken_on_purpose", "step {step} {moment:?}: {e}");
+                true
+            });
+            world.append(40..50);
+            // The pipeline as it was goes on, or is stopped; it never does harm.
+            if let Err(e) = world.feed(&unnamed, "p.in", 50) {
+                let stopped = e.to_string().contains("position_moved") || e.to_string().contains("pipeline_changed");
+                assert!(stopped, "step {step} {moment:?}: {e}");
+            }
+            apply(&*world.log, &named, &ApplyOptions::default(), &World::stop()).expect("it can be done again");
+            world.feed(&named, "p.book", 50).expect("a clean run");
+            world.append(50..60);
+            world.run(&world.of_file(Some("eu"), false), None).expect("a clean run");
+            assert_eq!(world.booked(), World::texts(0..60), "step {step} {moment:?}");
+            let given = [world.texts_in("p.in"), world.texts_in("p.in.eu")].concat();
+            assert_eq!(given, World::texts(0..60), "step {step} {moment:?}");
+            if !failed {
+                break;
+            }
+            step += 1;
+        }
+        assert!(step > 6, "topics, two groups and the reader's, two positions, the fingerprint: {step}");
+    }
+}
+
 /// A process that has looked at the fingerprint before it was changed, and of which nobody hears, comes when all is done.
 /// Seen red with the old position left unmarked: it reads on, and books what the new way books too.
 #[test]

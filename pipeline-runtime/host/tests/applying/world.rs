@@ -1,6 +1,7 @@
 //! A pipeline of two stages, and the same with one more between them, on an embedded log.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,7 +68,7 @@ pub struct World {
     /// The first with twice the partitions.
     pub wider: Pipeline,
     /// Last, so that the log is closed before its folder goes.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl World {
@@ -83,10 +84,47 @@ impl World {
             settings: Vec::new(),
         }])
         .expect("a topic");
-        let before = pipeline(&["clean", "book"], PARTITIONS);
-        let after = pipeline(&["clean", "mask", "book"], PARTITIONS);
-        let wider = pipeline(&["clean", "book"], 2 * PARTITIONS);
-        Self { log, before, after, wider, _folder: folder }
+        let before = pipeline(JOBS, &["clean", "book"], PARTITIONS);
+        let after = pipeline(JOBS, &["clean", "mask", "book"], PARTITIONS);
+        let wider = pipeline(JOBS, &["clean", "book"], 2 * PARTITIONS);
+        Self { log, before, after, wider, folder }
+    }
+
+    /// The first that reads a file, whose source has a name or not; `follow` it, or read what is there.
+    pub fn of_file(&self, name: Option<&str>, follow: bool) -> Pipeline {
+        let source = format!("{{ file: {{ path: {}, follow: {follow} }} }}", self.file().display());
+        let source = match name {
+            None => format!("source: {source}"),
+            Some(name) => format!("sources: {{ {name}: {source} }}"),
+        };
+        pipeline(&source, &["clean", "book"], PARTITIONS)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("jobs.txt")
+    }
+
+    /// Adds lines to the file.
+    pub fn append(&self, numbers: Range<u32>) {
+        let mut file = File::options().create(true).append(true).open(self.file()).expect("a file");
+        file.write_all((Self::texts(numbers).join("\n") + "\n").as_bytes()).expect("written");
+    }
+
+    /// Runs until a topic has so many records, and then until all that is there is worked off.
+    pub fn feed(&self, pipeline: &Pipeline, topic: &str, records: usize) -> Result<(), RunError> {
+        let stop = Self::stop();
+        let options = RunOptions { until_idle: false, stop: stop.clone(), ..Self::options() };
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| run(Arc::clone(&self.log), std::slice::from_ref(pipeline), &options));
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while self.texts_in(topic).len() < records && !run.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            stop.drain();
+            run.join().expect("no panic")
+        })?;
+        let options = RunOptions { feed: false, ..Self::options() };
+        run(Arc::clone(&self.log), std::slice::from_ref(pipeline), &options).map(drop)
     }
 
     pub fn stop() -> Stop {
@@ -119,24 +157,33 @@ impl World {
     }
 
     pub fn run_on(&self, log: Arc<dyn Log>, pipeline: &Pipeline, stage: Option<&str>) -> Result<Summary, RunError> {
-        let options = RunOptions {
+        let stages = stage.map(|stage| [format!("{}.{stage}", pipeline.name)].into());
+        run(log, std::slice::from_ref(pipeline), &RunOptions { stages, ..Self::options() })
+    }
+
+    fn options() -> RunOptions {
+        RunOptions {
             until_idle: true,
             feed: true,
             create_source: false,
             accept_gap: false,
             apply: false,
-            stages: stage.map(|stage| [format!("{}.{stage}", pipeline.name)].into()),
+            stages: None,
             instance: None,
             stop: Self::stop(),
             progress: None,
-        };
-        run(log, std::slice::from_ref(pipeline), &options)
+        }
     }
 
     /// What the last stage has written, sorted.
     pub fn booked(&self) -> Vec<String> {
-        let count = self.log.describe(&["p.book"]).expect("described")[0].as_ref().expect("it is there").partitions;
-        let places: Vec<TopicPartition> = (0..count).map(|p| TopicPartition::new("p.book", p)).collect();
+        self.texts_in("p.book")
+    }
+
+    /// What is in a topic, sorted; nothing where it does not exist.
+    pub fn texts_in(&self, topic: &str) -> Vec<String> {
+        let count = self.log.describe(&[topic]).expect("described")[0].as_ref().map_or(0, |info| info.partitions);
+        let places: Vec<TopicPartition> = (0..count).map(|p| TopicPartition::new(topic, p)).collect();
         let mut left: i64 = self.log.ends(&places, End::High).expect("ends").iter().sum();
         let mut reader = self.log.reader(Isolation::Committed).expect("a reader");
         reader.assign(&places.into_iter().map(|p| (p, 0)).collect::<Vec<_>>()).expect("assigned");
@@ -155,11 +202,12 @@ impl World {
     }
 }
 
-fn pipeline(stages: &[&str], partitions: i32) -> Pipeline {
+const JOBS: &str = "source: { topic: jobs, format: text }";
+
+fn pipeline(source: &str, stages: &[&str], partitions: i32) -> Pipeline {
     let stages: String = stages.iter().map(|name| format!("  - {{ name: {name}, filter: pass }}\n")).collect();
     let yaml = format!(
-        "apiVersion: millstream/v1\npipeline: p\ndefaults: {{ topics: {{ partitions: {partitions} }} }}\nsource: {{ topic: jobs, \
-         format: text }}\nstages:\n{stages}"
+        "apiVersion: millstream/v1\npipeline: p\ndefaults: {{ topics: {{ partitions: {partitions} }} }}\n{source}\nstages:\n{stages}"
     );
     let file = SourceFile { path: PathBuf::from("p.yaml"), bytes: yaml.into_bytes() };
     let registry = Registry::new([Arc::new(Pass) as Arc<dyn FilterSpec>]);

@@ -150,7 +150,7 @@ fn lookup(with: &Node, cx: &CheckContext<'_>) -> Result<(Outputs, Vec<Kind>), Ve
 
 pub fn registry() -> Registry {
     let text = r#"{"type":"string"}"#;
-    let all: [(&'static str, &'static str, Check); 4] = [
+    let all: [(&'static str, &'static str, Check); 5] = [
         ("map", text, map),
         ("where", text, where_),
         (
@@ -159,6 +159,7 @@ pub fn registry() -> Registry {
             route,
         ),
         ("lookup", r#"{"type":"object"}"#, lookup),
+        ("validate", r#"{"type":"object"}"#, |_, cx| Ok((Outputs::Single, vec![cx.input.clone()]))),
     ];
     let all = all.map(|(name, schema, check)| Arc::new(Pretend { name, schema, check }) as Arc<dyn FilterSpec>);
     Registry::new(all).with_generator(|node| expression(node, &Kind::any()).map(|()| Kind::any_object()))

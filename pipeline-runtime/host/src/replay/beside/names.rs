@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_log::{Class, LogError, LogResult};
-use millstream_spec::model::{IdRule, Pipeline, SourceKind, Start};
+use millstream_spec::model::{IdRule, Input, Pipeline, Source, SourceKind, Start, TopicSettings};
 
 use crate::ids::ID_HEADER;
 
@@ -52,8 +52,10 @@ impl Beside {
         if let Some(first) = stage {
             from_stage_on(&mut pipeline, first)?;
         }
-        if let SourceKind::Topic { start } = &mut pipeline.source.kind {
-            *start = Start::Earliest;
+        for source in &mut pipeline.sources {
+            if let SourceKind::Topic { start } = &mut source.kind {
+                *start = Start::Earliest;
+            }
         }
         rename(&mut pipeline, &own_name(&live, name))?;
         let inputs = pipeline.stages.iter().flat_map(|s| &s.inputs);
@@ -68,7 +70,7 @@ impl Beside {
     }
 }
 
-/// Leaves the stage and those that it feeds; what the stage reads becomes the source.
+/// Leaves the stage and those that it feeds; what the stage reads becomes its sources.
 fn from_stage_on(pipeline: &mut Pipeline, first: &str) -> LogResult<()> {
     let Some(at) = pipeline.stages.iter().position(|s| s.name == first) else {
         let message = format!("pipeline `{}` has no stage `{first}`", pipeline.name);
@@ -101,23 +103,12 @@ fn from_stage_on(pipeline: &mut Pipeline, first: &str) -> LogResult<()> {
             ));
         }
     }
-    let inputs = &pipeline.stages[at].inputs;
-    let of_source = inputs.iter().filter(|i| i.from_stage.is_none()).count();
-    if of_source > 0 && of_source < inputs.len() {
-        return Err(LogError::new(
-            Class::Config,
-            "replay_inputs",
-            format!(
-                "stage `{first}` reads the source and another stage: to begin there beside the live pipeline is not \
-                 supported yet; replay the whole pipeline"
-            ),
-        ));
-    }
-    if of_source == 0 {
-        // Outputs of stages carry their id in one header, whoever reads them.
-        pipeline.source.kind = SourceKind::Topic { start: Start::Earliest };
-        pipeline.source.id = IdRule::Header(ID_HEADER.to_owned());
-        pipeline.source.topic.clone_from(&inputs[0].topic);
+    // All others read what the stage feeds: it alone has sources.
+    let settings = pipeline.sources[0].topic_settings.clone();
+    let mut live: Vec<Option<Source>> = std::mem::take(&mut pipeline.sources).into_iter().map(Some).collect();
+    for (n, input) in pipeline.stages[at].inputs.iter_mut().enumerate() {
+        let source = input.source.replace(n).and_then(|source| live.get_mut(source)?.take());
+        pipeline.sources.push(source.unwrap_or_else(|| as_source(input, &settings)));
     }
     let places: BTreeMap<usize, usize> = kept.iter().enumerate().map(|(new, old)| (*old, new)).collect();
     let stages = std::mem::take(&mut pipeline.stages);
@@ -128,6 +119,26 @@ fn from_stage_on(pipeline: &mut Pipeline, first: &str) -> LogResult<()> {
         pipeline.stages.push(stage);
     }
     Ok(())
+}
+
+/// What a stage of the live pipeline wrote, as a source. Outputs of stages carry their id in one header, whoever reads
+/// them.
+fn as_source(input: &Input, settings: &TopicSettings) -> Source {
+    Source {
+        name: input.topic.clone(),
+        named: true,
+        kind: SourceKind::Topic { start: Start::Earliest },
+        format: input.format.clone(),
+        id: IdRule::Header(ID_HEADER.to_owned()),
+        key: None,
+        types: input.types.clone(),
+        typed: false,
+        schema: None,
+        topic: input.topic.clone(),
+        inlet: input.topic.clone(),
+        id_prefix: None,
+        topic_settings: settings.clone(),
+    }
 }
 
 /// Everything that the pipeline makes gets names of its own.

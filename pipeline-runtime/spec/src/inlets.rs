@@ -1,0 +1,127 @@
+//! How the records of sources come to stages: as the source gives them, or keyed anew by a stage of ours.
+
+use millstream_filter_api::{Issue, Span};
+
+use crate::defaults::Options;
+use crate::link::{Linking, stage};
+use crate::model::{Input, Output, Source, SourceKind, Stage};
+use crate::source::Said;
+use crate::stage::{Draft, Flow};
+
+/// Which sources some stage reads, and where each is then.
+pub(crate) struct Inlets {
+    /// By source of the file; nothing for one that is not read.
+    places: Vec<Option<Place>>,
+}
+
+/// The place of a source among those that are read, and that of the stage that keys its records.
+type Place = (usize, Option<usize>);
+
+impl Inlets {
+    /// `read` by source of the file.
+    pub(crate) fn new(sources: &[Source], read: &[bool]) -> Self {
+        let (mut places, mut ingests) = (0.., 0..);
+        let place = |(source, read): (&Source, &bool)| {
+            let ingest = (*read && has_ingest(source)).then(|| ingests.next()).flatten();
+            Some((read.then(|| places.next()).flatten()?, ingest))
+        };
+        Self { places: sources.iter().zip(read).map(place).collect() }
+    }
+
+    /// How many stages of ours come before those of the file.
+    pub(crate) fn ingests(&self) -> usize {
+        self.places.iter().flatten().filter(|(_, ingest)| ingest.is_some()).count()
+    }
+
+    /// What a stage reads of a source that is read.
+    pub(crate) fn input(&self, n: usize, source: &Source) -> Input {
+        let (place, ingest) = self.places[n].unwrap_or_default();
+        Input {
+            topic: if ingest.is_some() { source.inlet.clone() } else { source.topic.clone() },
+            format: source.format.clone(),
+            types: source.types.clone(),
+            from_stage: ingest,
+            source: ingest.is_none().then_some(place),
+        }
+    }
+
+    /// The stages that key records anew, and where the key of each is said.
+    pub(crate) fn stages(&self, cx: &Linking<'_>) -> Vec<(Stage, Span)> {
+        let keyed = |((source, said), place): ((&Source, &Said<'_>), &Option<Place>)| {
+            let (place, Some(_)) = (*place)? else { return None };
+            let span = said.node.get("key").map_or(said.node.span, |k| k.span);
+            Some((ingest(cx, source, place, span), span))
+        };
+        cx.sources.iter().zip(cx.said).zip(&self.places).filter_map(keyed).collect()
+    }
+}
+
+/// Whether records are re-keyed by a stage of ours before the first one of the file.
+pub(crate) fn has_ingest(source: &Source) -> bool {
+    !source.writes() && source.key.is_some()
+}
+
+/// The name of that stage.
+fn ingest_name(source: &Source) -> String {
+    if source.named { format!("ingest-{}", source.name) } else { "ingest".to_owned() }
+}
+
+/// The stage that gives the records of a topic their key. It passes the very bytes on, and leaves dedup to the stages
+/// behind it, where records with equal keys have met.
+fn ingest(cx: &Linking<'_>, source: &Source, place: usize, span: Span) -> Stage {
+    let input = Input {
+        topic: source.topic.clone(),
+        format: source.format.clone(),
+        types: source.types.clone(),
+        from_stage: None,
+        source: Some(place),
+    };
+    let output = Output {
+        name: None,
+        topic: source.inlet.clone(),
+        format: source.format.clone(),
+        key: source.key.clone(),
+        types: source.types.clone(),
+        settings: cx.topics.clone(),
+        given: false,
+    };
+    let options = Options { dedup: None, ..cx.defaults.clone() };
+    let flow = Flow { filters: Vec::new(), outputs: None, kind: source.types.clone(), taint: None };
+    stage(cx.pipeline, &ingest_name(source), span, &options, vec![input], flow, vec![output])
+}
+
+/// A stage that has the name of a source, or of a stage of ours.
+pub(crate) fn taken_name(draft: &Draft<'_>, sources: &[Source]) -> Option<Issue> {
+    if let Some(source) = sources.iter().find(|s| s.name == draft.name) {
+        let message = match source.named {
+            true => format!("`{}` is the name of a source", draft.name),
+            false => format!("`{}` is the name of the source", draft.name),
+        };
+        return Some(Issue::error(draft.span, "duplicate_name", message));
+    }
+    let source = sources.iter().find(|s| has_ingest(s) && ingest_name(s) == draft.name)?;
+    let message = format!("`{}` is the stage that keys the records of source `{}`", draft.name, source.name);
+    Some(Issue::error(draft.span, "reserved_name", message).help("name this one otherwise"))
+}
+
+/// Warns of sources that no stage reads: they do not run.
+pub(crate) fn unread<'s>(said: &'s [Said<'_>], read: &'s [bool]) -> impl Iterator<Item = Issue> + 's {
+    said.iter().zip(read).filter(|(_, read)| !**read).map(|(said, _)| {
+        let message = format!("no stage reads the source `{}`: it does not run", said.name);
+        Issue::warning(said.span, "unread_source", message)
+            .help(format!("name it in the `from` of a stage: `from: {}`", said.name))
+    })
+}
+
+/// Two inputs of one stage that are one topic.
+pub(crate) fn read_twice(draft: &Draft<'_>, inputs: &[Input]) -> Option<Issue> {
+    let twice = (1..inputs.len()).find(|n| inputs[..*n].iter().any(|i| i.topic == inputs[*n].topic))?;
+    let span = draft.from.get(twice).map_or(draft.span, |n| n.span);
+    let message = format!("`{}` reads the topic `{}` twice", draft.name, inputs[twice].topic);
+    Some(Issue::error(span, "duplicate_topic", message).help("read one of the sources that are this topic"))
+}
+
+/// Whether a source has a topic of its own that is not this one's to write.
+pub(crate) fn reads_topic(source: &Source, topic: &str) -> bool {
+    matches!(source.kind, SourceKind::Topic { .. }) && source.topic == topic
+}

@@ -19,7 +19,9 @@ use crate::changes::{self, Fingerprint};
 use crate::control::{Entries, Listener, Orders, Reporter, StageReport};
 use crate::crew::{Crew, Recruit};
 use crate::growth::Watch;
+use crate::held;
 use crate::idle;
+use crate::letters::announce;
 use crate::plan::StagePlan;
 use crate::reason::Reason;
 use crate::replay::in_place::{Replays, Round};
@@ -326,7 +328,10 @@ impl<'a> Running<'a> {
         let mut backoff = Backoff::new();
         let mut said = String::new();
         while !options.stop.draining() {
-            match Listener::start(log, &self.pipeline.name, &options.stop) {
+            let stages = self.crews.iter().map(|crew| crew.stage);
+            let listening = Listener::start(log, &self.pipeline.name, &options.stop)
+                .and_then(|heard| announce(log, self.pipeline, stages, heard.as_ref().map(|(_, o)| o)).map(|()| heard));
+            match listening {
                 Ok(listening) => return Ok(listening),
                 Err(e) if e.class == Class::Retry => {
                     self.say_once(&format!("{}: {e}; trying again", log.name()), &mut said);
@@ -446,6 +451,11 @@ impl<'a> Running<'a> {
                 None
             }
         })
+    }
+
+    /// Which stages here hold keys, one line each.
+    pub fn holds(&self, log: &dyn Log) -> Vec<String> {
+        self.crews.iter().filter_map(|crew| held::say(log, &self.pipeline.name, crew.stage)).collect()
     }
 
     /// Whether all input of the stages here is worked off.

@@ -349,7 +349,7 @@ pub(crate) fn has_ingest(source: &Source) -> bool {
 }
 
 /// The stage that gives the records of a topic their key. It passes the very bytes on, and leaves dedup to the stages
-/// behind it, where records with equal keys have met.
+/// behind it, where records with equal keys have met; and it holds no key, as one that fails here has none yet.
 fn ingest(cx: &Linking<'_>, span: Span) -> Stage {
     let source = cx.source;
     let input = Input {
@@ -367,7 +367,7 @@ fn ingest(cx: &Linking<'_>, span: Span) -> Stage {
         settings: cx.topics.clone(),
         given: false,
     };
-    let options = Options { dedup: None, ..cx.defaults.clone() };
+    let options = Options { dedup: None, hold_key: false, ..cx.defaults.clone() };
     let flow = Flow { filters: Vec::new(), outputs: None, kind: source.types.clone(), taint: None };
     stage(cx.pipeline, "ingest", span, &options, vec![input], flow, vec![output])
 }
@@ -393,6 +393,7 @@ fn stage(
         order: options.order,
         timeout: options.timeout,
         retry: options.settled_retry(),
+        hold_key: options.settled_hold(),
         dedup: options.dedup.clone(),
         dead_letter_retention: options.dead_letter_retention,
         dlq: format!("{group}.dlq"),

@@ -79,8 +79,9 @@ fn notes(stage: &StageStatus, processes: usize, now: i64) -> Vec<String> {
     if let Some(n) = stage.replicas.ordered {
         notes.push(format!("scaled to {n} per process (file: {})", stage.replicas.file));
     }
-    if stage.counts.held > 0 {
-        notes.push(format!("{} held behind a dead letter", grouped(stage.counts.held)));
+    if stage.held_keys > 0 {
+        let keys = if stage.held_keys == 1 { "key" } else { "keys" };
+        notes.push(format!("{} {keys} held, {} waiting", grouped(stage.held_keys), grouped(stage.counts.held)));
     }
     if let Some(waiting) = &stage.waiting {
         let why = if waiting.settled { "the old ones are worked off" } else { "their writers know of them" };
@@ -140,6 +141,7 @@ mod tests {
             dead_letters: 3,
             more_dead_letters: false,
             replay: None,
+            held_keys: 0,
             replicas: ReplicasStatus {
                 file: 2,
                 ordered,
@@ -159,6 +161,7 @@ mod tests {
         let mut second = StageStatus { paused: true, trouble: Some(trouble), ..stage("split", None, None) };
         second.replicas.processes.remove("q");
         second.more_dead_letters = true;
+        second.held_keys = 1;
         second.counts.held = 12;
         second.waiting = Some(WaitingStatus { from: 4, to: 6, settled: true });
         let status = PipelineStatus {
@@ -176,7 +179,7 @@ mod tests {
 orders  2 processes
 stage    lag  read/s  forwarded/s  dropped/s  duplicates/s  to dlq/s  in flight  retrying  parked  dead letters  replicas
 clean  1,200   1,234        1,000          0             0         0         64         1   1,017             3       3/6  scaled to 3 per process (file: 2)
-split      -   1,234        1,000          0             0         0         64         1   1,017            3+       3/2  paused; 12 held behind a dead letter; partitions from 4 of 6 wait until the old ones are worked off; in 1 of 2 processes; last error 4 s ago: no broker
+split      -   1,234        1,000          0             0         0         64         1   1,017            3+       3/2  paused; 1 key held, 12 waiting; partitions from 4 of 6 wait until the old ones are worked off; in 1 of 2 processes; last error 4 s ago: no broker
 source  records  topic
 shop      4,000  orders.in.shop  has given all it has
 web           -  web

@@ -72,6 +72,9 @@ pub struct EngineConfig {
     /// When a failing key is set aside; `None`: a record is retried where it stands. With [`Order::Partition`] it is, as
     /// everything behind it has to wait anyway.
     pub park: Option<Park>,
+    /// A dead letter holds its key: later records wait in `.retry` until somebody decides. Only with [`Order::Key`] and a
+    /// [`retry_input`](Self::retry_input). Holds that are there are kept in any case.
+    pub hold: bool,
     /// Key of the hashes of ids and keys. Equal on every run of a stage: marks in the changelog are made with it.
     pub hash_key: (u64, u64),
     /// The host finishes each record before it asks for the next, so that one that runs needs no entry in any map.

@@ -16,8 +16,10 @@ pub struct Counters {
     /// Set aside and not ended: one more with each record set aside, one less when its copy ends, which then counts as
     /// that. Below 0 where more ended than were set aside by this engine.
     pub parked: i64,
-    /// Waiting behind a dead letter.
+    /// Waiting behind a dead letter that holds their key; below 0 as `parked`.
     pub held: i64,
+    /// Orders to end a hold that was not there: nothing came of them.
+    pub strays: u64,
     /// Ends of copies that no replica had set aside and not ended: dead letters that were sent back, and (with
     /// at-least-once delivery) repeats. Such a record was counted when it was read, so its second end is counted here alone.
     pub redriven: u64,
@@ -101,6 +103,7 @@ impl Counters {
         self.dead_lettered += std::mem::take(&mut other.dead_lettered);
         self.parked += std::mem::take(&mut other.parked);
         self.held += std::mem::take(&mut other.held);
+        self.strays += std::mem::take(&mut other.strays);
         self.redriven += std::mem::take(&mut other.redriven);
         self.retried += std::mem::take(&mut other.retried);
         for (reason, n) in other.dropped.drain(..) {

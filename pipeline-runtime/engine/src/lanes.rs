@@ -53,6 +53,12 @@ impl Lanes {
         }
     }
 
+    /// Who holds a lane.
+    #[inline]
+    pub fn owner(&self, name: u64) -> Option<u32> {
+        self.table.find(name, |l| l.name == name).map(|lane| lane.owner)
+    }
+
     /// The record leaves its lane. The next one, if any, holds it now.
     pub fn leave<R>(&mut self, name: u64, index: u32, slab: &Slab<R>) -> Option<u32> {
         let mut found = self.table.find_entry(name, |l| l.name == name).ok()?;

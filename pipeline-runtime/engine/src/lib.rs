@@ -7,8 +7,8 @@
 //!
 //! Start reading at [`Engine`], then `engine/start.rs` (which record runs next), `engine/finish.rs` (what became of
 //! it), `engine/commit.rs` (transactions), `engine/park.rs` (when a key is set aside), `engine/copies.rs` (how it comes
-//! back). Beneath them: `tracker` (which offsets are done), `lanes` (order), `retry` (waiting), `dedup` (ids), `parked`
-//! (which keys are set aside), `window` (which copies are held), `breaker` (whether all fails).
+//! back), `engine/hold.rs` (keys that wait for a decision). Beneath them: `tracker` (which offsets are done), `lanes` (order), `retry` (waiting), `dedup` (ids), `parked`
+//! (which keys are set aside), `holds`, `window` (which copies are held), `breaker` (whether all fails).
 //!
 //! # Parking
 //! A record that fails for too long is *parked*: the host writes a *copy* of it to the last input of the stage, `.retry`,
@@ -18,6 +18,14 @@
 //! assignment tells what lies there ([`Engine::restore_copy`]). Once per turn the host asks [`Engine::overdue`], and
 //! with nothing in the open transaction [`Engine::rereads`]. A stage that never parked pays one look at an empty map per
 //! record.
+//!
+//! # Holds
+//! With [`EngineConfig::hold`] the host finishes a dead letter with [`Fate::Held`] and writes a *mark*
+//! ([`CopyKind::Hold`]) to `.retry` beside it: an open copy that has no record and does not end by itself. So later records
+//! of the key go behind it as they go behind a parked one, and their copies are passed over where they lie. The hold ends
+//! in the commit that finishes a [`CopyKind::Free`], or hands its place over to a [`CopyKind::First`]. Marks and copies that
+//! wait for long are written again at the end of `.retry` ([`Task::Move`]) before the finished ranges between them, or the
+//! finished part of the log, grow too large.
 //!
 //! # Rules
 //! The engine keeps these by its structure, asserts them in debug builds and counts what breaks them in release builds
@@ -42,6 +50,7 @@ mod counters;
 mod dedup;
 mod engine;
 mod error;
+mod holds;
 mod lanes;
 mod parked;
 mod ranges;
@@ -58,5 +67,5 @@ pub use counters::{Counters, Rule, Violations};
 pub use dedup::{Restore, StateSnapshot};
 pub use engine::{CommitPlan, CommitPosition, Engine, Start};
 pub use error::{Class, EngineError};
-pub use ranges::{Ranges, range_bytes, ranges_of_bytes};
-pub use work::{Copy, Fate, Finished, Place, Reason, Task, Ticket, Work};
+pub use ranges::{Ranges, decode as ranges_of_metadata, range_bytes, ranges_of_bytes};
+pub use work::{Copy, CopyKind, Fate, Finished, Place, Reason, Task, Ticket, Work};

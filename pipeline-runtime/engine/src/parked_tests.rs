@@ -40,7 +40,7 @@ proptest! {
                     open.entry((0u16, offset)).or_insert(lane);
                 }
                 Step::End(offset, passed) => {
-                    let known = open.remove(&(0, offset)).is_some();
+                    let known = if open.remove(&(0, offset)).is_some() { Known::Parked } else { Known::No };
                     prop_assert_eq!(parked.end((0, offset), passed).0, known);
                 }
                 Step::Fail(offset) => {
@@ -59,7 +59,7 @@ proptest! {
             for lane in 0..3 {
                 let count = open.values().filter(|l| **l == Some(lane)).count();
                 prop_assert_eq!(parked.turn(lane) == Turn::Free, count == 0);
-                prop_assert_eq!(parked.keys.get(&lane).map_or(0, |k| k.open as usize), count);
+                prop_assert_eq!(parked.keys.get(&lane).map_or(0, |k| k.open.len()), count);
             }
             prop_assert_eq!(parked.is_empty(), open.values().all(Option::is_none));
         }
@@ -71,18 +71,18 @@ fn who_waits_is_woken_once() {
     let mut parked = Parked::default();
     (0..4).for_each(|o| parked.add((0, o), Some(7)));
     assert_eq!(parked.turn(7), Turn::Behind);
-    assert_eq!(parked.end((0, 0), true), (true, None));
+    assert_eq!(parked.end((0, 0), true), (Known::Parked, None));
     assert_eq!((parked.turn(7), parked.is_flowing(7)), (Turn::CatchingUp, true));
     parked.wait(7, 42);
     assert_eq!(parked.failed((0, 1)), Some(42), "it is not waited for a copy that failed");
     assert_eq!((parked.turn(7), parked.is_flowing(7)), (Turn::Behind, false));
-    assert_eq!(parked.end((0, 1), true), (true, None));
+    assert_eq!(parked.end((0, 1), true), (Known::Parked, None));
     parked.wait(7, 43);
     assert_eq!((parked.let_go(), parked.turn(7)), (vec![43], Turn::Behind));
-    assert_eq!(parked.end((0, 2), true), (true, None));
+    assert_eq!(parked.end((0, 2), true), (Known::Parked, None));
     parked.wait(7, 44);
-    assert_eq!(parked.end((0, 3), true), (true, Some(44)));
-    assert_eq!((parked.turn(7), parked.end((0, 3), true)), (Turn::Free, (false, None)));
+    assert_eq!(parked.end((0, 3), true), (Known::Parked, Some(44)));
+    assert_eq!((parked.turn(7), parked.end((0, 3), true)), (Turn::Free, (Known::No, None)));
 }
 
 #[test]
@@ -91,6 +91,6 @@ fn a_copy_that_ran_out_of_attempts_says_nothing_good_of_the_next() {
     (0..3).for_each(|o| parked.add((0, o), Some(7)));
     parked.end((0, 0), true);
     parked.wait(7, 9);
-    assert_eq!(parked.end((0, 1), false), (true, Some(9)));
+    assert_eq!(parked.end((0, 1), false), (Known::Parked, Some(9)));
     assert_eq!(parked.turn(7), Turn::Behind);
 }

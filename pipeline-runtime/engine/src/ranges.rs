@@ -47,7 +47,7 @@ pub fn raw_capacity(max: usize) -> usize {
     max.saturating_sub(1) / 4 * 3
 }
 
-/// The other way round.
+/// The finished ranges beyond `offset` that the metadata of a commit says.
 pub fn decode(offset: i64, metadata: &str) -> Result<Ranges, EngineError> {
     let corrupt = |why| EngineError::Corrupt { what: WHAT, why };
     let Some((&version, text)) = metadata.as_bytes().split_first() else { return Ok(Vec::new()) };

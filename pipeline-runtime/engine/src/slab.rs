@@ -38,6 +38,10 @@ pub struct Entry<R> {
     pub forced: bool,
     /// A copy that its key waits for. Any other says nothing of the copies that are open, whatever origin it names.
     pub parked: bool,
+    /// A copy that is only written again.
+    pub moves: bool,
+    /// It is the mark of a hold.
+    pub mark: bool,
     /// The host was told what becomes of it: its end says nothing of the filters.
     pub settled: bool,
     /// Started and not finished.
@@ -74,6 +78,8 @@ impl<R> Entry<R> {
             overdue: false,
             forced: false,
             parked: false,
+            moves: false,
+            mark: false,
             settled: false,
             started: false,
             occupied: true,

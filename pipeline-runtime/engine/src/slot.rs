@@ -35,6 +35,9 @@ pub struct Slot {
     pub parked: Parked,
     /// The copies that are held.
     pub window: Window,
+    /// Copies that ended since copies behind holds were last moved, and when that was.
+    pub ended: usize,
+    pub moved_at: Option<u64>,
     /// By input: the lowest unfinished offset that was pressed to be set aside, as the ranges were half full.
     pub pressed: Vec<i64>,
 }
@@ -70,6 +73,8 @@ impl Slot {
             finished: 0,
             parked: Parked::default(),
             window: Window::new(copies),
+            ended: 0,
+            moved_at: None,
             pressed: vec![NONE_PRESSED; starts.len()],
         })
     }

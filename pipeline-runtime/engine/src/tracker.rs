@@ -178,9 +178,66 @@ impl Tracker {
         self.counted > half
     }
 
+    /// Hardly another range fits, whatever is promised.
+    pub fn is_nearly_full(&mut self) -> bool {
+        let most = self.capacity - self.capacity / 8;
+        if self.open.is_empty() || self.bytes(self.since + 1) <= most {
+            return false;
+        }
+        if self.since > 0 {
+            self.count();
+        }
+        self.bytes(1) > most
+    }
+
     /// Not even with what is promised is half of the room for ranges taken.
     pub fn has_plenty(&self) -> bool {
         self.bytes(self.since + self.promised + 1) <= self.capacity / 2
+    }
+
+    /// Whether as many as `more` can finish now, wherever they lie.
+    pub fn has_room_for(&self, more: usize) -> bool {
+        self.bytes(self.since + self.promised + more) <= self.capacity
+    }
+
+    /// Whether the finish of this unfinished offset takes no further range: it is the lowest, or what is before it is
+    /// finished; or is `before`, which finishes first.
+    pub fn finishes_freely(&self, offset: i64, before: Option<i64>) -> bool {
+        let Ok(at) = self.open.binary_search_by_key(&offset, |o| o.offset) else { return false };
+        at == 0 || self.open[at].after_finished || self.open[at - 1].done || Some(self.open[at - 1].offset) == before
+    }
+
+    /// Unfinished offsets that were read, and the span of offsets they lie in.
+    pub fn spread(&self) -> (usize, i64) {
+        (self.open.len() - self.done, self.next - self.frontier())
+    }
+
+    /// Stretches of unfinished offsets with finished ones after them, as half-open ranges, rising: the shortest `share` (of
+    /// 100) of them. Were all of a stretch finished, there would be one range less.
+    pub fn stretches(&self, share: usize) -> Vec<(i64, i64)> {
+        let mut stretches: Vec<(usize, i64, i64)> = Vec::new();
+        let (mut len, mut from, mut last) = (0usize, 0, 0);
+        for open in &self.open {
+            if len > 0 && (open.after_finished || open.done) {
+                stretches.push((len, from, last + 1));
+                len = 0;
+            }
+            if !open.done {
+                if len == 0 {
+                    from = open.offset;
+                }
+                (len, last) = (len + 1, open.offset);
+            }
+        }
+        if len > 0 && (self.tail_finished || !self.restored.is_empty()) {
+            stretches.push((len, from, last + 1));
+        }
+        let wanted = (stretches.len() * share).div_ceil(100);
+        stretches.sort_unstable();
+        stretches.truncate(wanted);
+        let mut ranges: Vec<(i64, i64)> = stretches.into_iter().map(|(_, from, to)| (from, to)).collect();
+        ranges.sort_unstable();
+        ranges
     }
 
     /// Everything below was read.
@@ -191,6 +248,14 @@ impl Tracker {
     /// Whether a record that was read has not ended.
     pub fn is_open(&self, offset: i64) -> bool {
         self.open.binary_search_by_key(&offset, |o| o.offset).is_ok_and(|at| !self.open[at].done)
+    }
+
+    /// Whether a record has ended, here or with an owner before, whether that is committed or not.
+    pub fn is_done(&self, offset: i64) -> bool {
+        if offset < self.next {
+            return !self.is_open(offset);
+        }
+        self.restored.iter().any(|(start, end)| (*start..*end).contains(&offset))
     }
 
     /// A record that was promised room is given up; it stays unfinished.

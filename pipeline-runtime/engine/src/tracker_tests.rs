@@ -187,3 +187,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_shortest_stretches_come_first() {
+    let mut tracker = Tracker::new(Committed::default(), 1_000);
+    (0..20).for_each(|o| assert!(tracker.admit(o)));
+    // Unfinished: 0 1 2, 5, 8 9, 19.
+    for o in [3, 4, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 18] {
+        tracker.promise();
+        assert!(tracker.finish(o));
+    }
+    assert_eq!(tracker.stretches(100), [(0, 3), (5, 6), (8, 10)], "nothing finished is after 19");
+    assert_eq!(tracker.stretches(60), [(5, 6), (8, 10)]);
+    assert_eq!(tracker.stretches(1), [(5, 6)]);
+    assert_eq!(tracker.spread(), (7, 20));
+    assert!(tracker.finishes_freely(0, None) && tracker.finishes_freely(8, None) && !tracker.finishes_freely(9, None));
+    assert!(tracker.finishes_freely(9, Some(8)) && !tracker.finishes_freely(2, Some(0)));
+}

@@ -41,6 +41,8 @@ pub enum Task {
     Bury(String),
     /// Write a copy of it to `.retry` and finish it with [`Fate::Parked`] at once, without running it.
     Park(Reason),
+    /// Write this copy to `.retry` again as it is, and finish it with [`Fate::Moved`] at once.
+    Move,
 }
 
 /// Why a record is set aside.
@@ -53,6 +55,21 @@ pub enum Reason {
     },
     /// An earlier record of its key is set aside; it never ran.
     Behind,
+}
+
+/// What a copy stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyKind {
+    /// A replica of this stage set its record aside, so its key waits for it.
+    Parked,
+    /// A dead letter that was sent back: nothing waits for it. Also one that cannot be read.
+    SentBack,
+    /// A dead letter that held its key and was sent back: it takes the place of the hold, so its key waits for it.
+    First,
+    /// No record: a dead letter of this origin holds its key.
+    Hold,
+    /// No record: somebody has decided that the hold of this origin is over.
+    Free,
 }
 
 /// What the header of a copy says.
@@ -74,8 +91,8 @@ pub struct Copy<'a> {
     pub attempts: u32,
     /// Not before this many milliseconds; 0 when it is due.
     pub delay_ms: u64,
-    /// A replica of this stage set it aside, so its key waits for it. `false`: a dead letter that was sent back.
-    pub parked: bool,
+    /// What it stands for.
+    pub kind: CopyKind,
     /// It goes on though its id has passed meanwhile: somebody wants it so.
     pub forced: bool,
 }
@@ -89,6 +106,12 @@ pub enum Fate<R, O> {
     Dropped(&'static str, O),
     /// It goes to the dead letters.
     DeadLettered(O),
+    /// The same, and it holds its key: the mark of that is in the outputs too. Only where [`Engine::may_hold`] allows it.
+    ///
+    /// [`Engine::may_hold`]: crate::Engine::may_hold
+    Held(O),
+    /// The answer to [`Task::Move`]: the copy is at the end of `.retry` again.
+    Moved(O),
     /// Its copy goes to `.retry`. The answer to [`Task::Park`] and [`Finished::Park`].
     Parked(O),
     /// It may not be tried any more, by its age: it goes to the dead letters, and that says nothing of what it calls.
@@ -97,6 +120,8 @@ pub enum Fate<R, O> {
         letter: O,
         /// This attempt was made, and failed; else it was not made.
         failed: bool,
+        /// It holds its key, as with [`Fate::Held`].
+        holds: bool,
     },
     /// Another attempt may succeed.
     Retry {

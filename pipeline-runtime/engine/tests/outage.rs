@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use millstream_engine::{
-    Copy, DedupConfig, Engine, EngineConfig, Fate, Finished, Now, Order, Park, Reason, Start, Task,
+    Copy, CopyKind, DedupConfig, Engine, EngineConfig, Fate, Finished, Now, Order, Park, Reason, Start, Task,
 };
 
 const SLOT: u32 = 0;
@@ -27,6 +27,7 @@ fn config() -> EngineConfig {
         park: Some(Park { attempts: 2, time_ms: 1_000 }),
         hash_key: (1, 2),
         inline: false,
+        hold: false,
     }
 }
 
@@ -115,7 +116,7 @@ impl World {
                 size: 10,
                 attempts,
                 delay_ms,
-                parked: true,
+                kind: CopyKind::Parked,
                 forced: false,
             };
             assert!(self.engine.admit_copy(SLOT, 1, offset, copy, record.clone()), "few enough for the window");
@@ -123,6 +124,7 @@ impl World {
         while let Some(work) = self.engine.next(now) {
             match work.task {
                 Task::Run => {}
+                Task::Move => panic!("nothing is held"),
                 Task::Bury(why) => panic!("nothing was refused: {why}"),
                 Task::Park(Reason::Behind) => {
                     self.park(work.record, work.attempt, 0);
@@ -143,7 +145,7 @@ impl World {
             self.attempts += 1;
             if (EXPIRES..NO_CALL).contains(&work.record.key) && work.attempt > 1 {
                 self.letters += 1;
-                self.engine.finish(work.ticket, Fate::Expired { letter: (), failed: true }, now);
+                self.engine.finish(work.ticket, Fate::Expired { letter: (), failed: true, holds: false }, now);
                 continue;
             }
             if !(self.down)(work.record.key) {

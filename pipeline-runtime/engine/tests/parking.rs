@@ -22,6 +22,7 @@ fn config() -> EngineConfig {
         park: Some(Park { attempts: 1, time_ms: TIME_MS }),
         hash_key: (1, 2),
         inline: false,
+        hold: false,
     }
 }
 
@@ -53,7 +54,7 @@ fn copy<'a>(origin_offset: i64, key: &'a str, id: &'a [u8]) -> Copy<'a> {
         size: 1,
         attempts: 1,
         delay_ms: 0,
-        parked: true,
+        kind: CopyKind::Parked,
         forced: false,
     }
 }
@@ -148,7 +149,7 @@ fn at_the_bound_of_copies_no_more_is_read() {
     (0..199_999).for_each(|o| e.restore_copy(0, o, &copy(o, "a", &id)));
     assert_eq!((e.full_slots().count(), e.parked_full().count()), (0, 0));
     e.restore_copy(0, 199_999, &copy(199_999, "a", &id));
-    e.restore_copy(0, 200_000, &Copy { parked: false, ..copy(5, "b", &id) });
+    e.restore_copy(0, 200_000, &Copy { kind: CopyKind::SentBack, ..copy(5, "b", &id) });
     assert_eq!((e.full_slots().collect::<Vec<_>>(), e.parked_full().collect::<Vec<_>>()), (vec![(0, 0)], vec![0]));
     assert!(admit_copy(&mut e, 0, 0, "a"));
     let work = e.next(now(0)).unwrap();
@@ -290,7 +291,7 @@ fn a_copy_is_judged_when_its_turn_comes() {
 #[test]
 fn a_letter_that_was_sent_back_is_counted_apart() {
     let mut e = engine(config());
-    let sent_back = Copy { parked: false, ..copy(0, "a", b"x") };
+    let sent_back = Copy { kind: CopyKind::SentBack, ..copy(0, "a", b"x") };
     e.restore_copy(0, 0, &sent_back);
     admit(&mut e, 7, "a");
     let live = e.next(now(0)).unwrap();
@@ -385,7 +386,7 @@ fn a_broken_copy_sets_no_key_free() {
     let work = e.next(now(0)).unwrap();
     fail_and_park(&mut e, work, 0);
     commit(&mut e, 0);
-    assert!(e.admit_copy(0, 1, 0, Copy { parked: false, ..copy(0, "b", b"broken") }, 0));
+    assert!(e.admit_copy(0, 1, 0, Copy { kind: CopyKind::SentBack, ..copy(0, "b", b"broken") }, 0));
     let broken = e.next(now(0)).unwrap();
     e.finish(broken.ticket, Fate::DeadLettered(()), now(0));
     assert_eq!(e.parked(0), [(0, 0)]);

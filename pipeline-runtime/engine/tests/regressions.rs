@@ -19,6 +19,7 @@ fn config() -> EngineConfig {
         park: None,
         hash_key: (1, 2),
         inline: false,
+        hold: false,
     }
 }
 fn now(ms: u64) -> Now {

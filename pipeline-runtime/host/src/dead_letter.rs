@@ -4,6 +4,7 @@ use millstream_filter_api::{Headers, HeadersBuilder};
 use millstream_log::{Outgoing, TopicPartition};
 
 use crate::input::Input;
+use crate::letters::REDRIVE_HEADER;
 use crate::plan::StagePlan;
 
 /// The family of headers (language.md, "Dead letters").
@@ -34,21 +35,21 @@ pub struct Reason<'a> {
 /// A message is cut here, so that an error that quotes a payload does not double it.
 const MAX_MESSAGE: usize = 2_048;
 
-/// The letter for a record, in partition `partition` of the dead letters.
-pub fn letter(plan: &StagePlan, input: &Input, partition: i32, reason: &Reason<'_>) -> Outgoing {
+/// The letter for a record, in partition `partition` of the dead letters. `holds`: its key waits for somebody to decide.
+pub fn letter(plan: &StagePlan, input: &Input, partition: i32, reason: &Reason<'_>, holds: bool) -> Outgoing {
     let record = &input.record;
     let whole = reason.refused == 0;
     Outgoing {
         to: TopicPartition::new(std::sync::Arc::clone(&plan.dlq), partition),
         key: if reason.refused < 2 { record.key.clone() } else { None },
         value: if whole { record.value.clone() } else { None },
-        headers: headers(plan, input, reason),
+        headers: headers(plan, input, reason, holds),
         timestamp: record.timestamp,
         tag: 0,
     }
 }
 
-fn headers(plan: &StagePlan, input: &Input, reason: &Reason<'_>) -> Headers {
+fn headers(plan: &StagePlan, input: &Input, reason: &Reason<'_>, holds: bool) -> Headers {
     let record = &input.record;
     let mut out = HeadersBuilder::with_capacity(record.headers.size() + 512);
     if reason.refused < 2 {
@@ -58,7 +59,7 @@ fn headers(plan: &StagePlan, input: &Input, reason: &Reason<'_>) -> Headers {
             }
         }
     }
-    let redrives = record.headers.get_str("millstream.redrive").unwrap_or("0");
+    let redrives = record.headers.get_str(REDRIVE_HEADER).unwrap_or("0");
     let mut name = String::with_capacity(32);
     let mut push = |suffix: &str, value: &[u8]| {
         name.clear();
@@ -81,10 +82,18 @@ fn headers(plan: &StagePlan, input: &Input, reason: &Reason<'_>) -> Headers {
     push("class", reason.class.as_bytes());
     push("at", reason.at.to_string().as_bytes());
     push("redrives", redrives.as_bytes());
+    if holds {
+        push("hold", b"key");
+    }
     if reason.refused > 0 {
         push("omitted", if reason.refused == 1 { b"payload" } else { b"payload,headers,key" });
     }
     out.finish()
+}
+
+/// How often the letter of a record was sent back before; 0 for what is no number.
+pub fn redrives(headers: &Headers) -> u32 {
+    headers.get_str(REDRIVE_HEADER).and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
 /// A message that is not too long.

@@ -3,6 +3,7 @@
 use millstream_log::{End, Log, LogResult, TopicPartition};
 use millstream_spec::model::{Pipeline, Source, Stage};
 
+use crate::held;
 use crate::source;
 
 /// Stage by stage from the source: does every group of the stages `here` stand at the end of what it reads, with no open
@@ -43,12 +44,19 @@ pub fn worked_off(
     Ok(true)
 }
 
-/// Whether nothing is set aside. The topic is asked for each time: sending the first dead letter back makes it.
+/// Whether nothing is set aside but what waits for somebody to decide about a dead letter. The topic is asked for each time: sending the first dead letter back makes it.
 fn retried(log: &dyn Log, stage: &Stage) -> LogResult<bool> {
     let Some(info) = &log.describe(&[&stage.retry_topic])?[0] else { return Ok(true) };
     let partitions: Vec<TopicPartition> =
         (0..info.partitions).map(|p| TopicPartition::new(stage.retry_topic.as_str(), p)).collect();
-    at_end(log, &stage.group, &partitions)
+    if at_end(log, &stage.group, &partitions)? {
+        return Ok(true);
+    }
+    if log.ends(&partitions, End::High)? != log.ends(&partitions, End::Stable)? {
+        return Ok(false);
+    }
+    let held = held::look(log, &stage.group, &stage.retry_topic)?;
+    Ok(!held.busy && held.keys() > 0)
 }
 
 fn at_end(log: &dyn Log, group: &str, partitions: &[TopicPartition]) -> LogResult<bool> {

@@ -10,7 +10,7 @@ use millstream_log::LogRecord;
 use crate::ids;
 use crate::plan::{InputPlan, StagePlan};
 use crate::replay::in_place::{dedup_id, mark_of};
-use crate::retry_topic::{Note, Unreadable};
+use crate::retry_topic::{Note, Reason, Unreadable};
 use crate::source::fault::{self, FAULT_HEADER};
 
 /// A record between admission and its end.
@@ -42,6 +42,8 @@ pub struct Past {
     pub failure: Option<(Cow<'static, str>, String, String)>,
     /// It was read from `.retry`.
     pub copy: bool,
+    /// What the copy says, so that it can be written again as it is.
+    pub note: Option<Note>,
     /// The topic it lies in, where that is none of the stage's inputs.
     pub topic: Option<Arc<str>>,
 }
@@ -81,8 +83,16 @@ impl Input {
             failure: (!note.code.is_empty())
                 .then(|| (Cow::Owned(note.code.clone()), note.message.clone(), note.filter.clone())),
             copy: true,
+            note: Some(note.clone()),
             topic: None,
         };
+        if matches!(note.reason, Reason::Hold | Reason::Free) {
+            // There is no record in it, and nothing to be read.
+            let (input, partition) = (plan.input_of_copy(&note).unwrap_or(note.input), note.partition);
+            let (id, past) = (Bytes::new(), Some(Box::new(past)));
+            let read = Self { record, decoded: None, id, replay: None, input, partition, attempts: 0, first: 0, past };
+            return Ok((read, Some(note)));
+        }
         let Some(input) = plan.input_of_copy(&note) else {
             let failure = unreadable(format!("it was read from `{}`, which the stage does not read", note.topic));
             let past = Past { topic: Some(Arc::from(note.topic.as_str())), ..past };

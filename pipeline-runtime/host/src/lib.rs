@@ -15,6 +15,7 @@ mod control;
 mod crew;
 mod dead_letter;
 mod growth;
+mod held;
 mod idle;
 mod ids;
 mod input;

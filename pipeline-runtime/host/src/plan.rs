@@ -36,11 +36,13 @@ pub struct StagePlan {
     pub dlq: Arc<str>,
     /// Its dedup changelog, where it dedups; partition p belongs to input partition p.
     pub state: Option<Arc<str>>,
-    /// Records that are set aside; partition p holds those of input partition p. It is there where `calls` is set, or
-    /// once a dead letter was sent back.
+    /// Records that are set aside; partition p holds those of input partition p. It is there where `calls` or `hold` is set,
+    /// or once a dead letter was sent back.
     pub retry: Arc<str>,
     /// Whether a filter calls out, so that a key can fail for a while and is worth setting aside.
     pub calls: bool,
+    /// Whether a dead letter holds its key.
+    pub hold: bool,
     /// Transactions or not.
     pub delivery: Delivery,
     /// Per record and attempt.
@@ -127,6 +129,7 @@ impl StagePlan {
             state: stage.dedup.as_ref().map(|_| Arc::from(stage.state.as_str())),
             retry: Arc::from(stage.retry_topic.as_str()),
             calls,
+            hold: stage.hold_key,
             delivery: match pipeline.delivery {
                 model::Delivery::ExactlyOnce => Delivery::ExactlyOnce,
                 model::Delivery::AtLeastOnce => Delivery::AtLeastOnce,
@@ -159,6 +162,11 @@ impl StagePlan {
         }
         self.inputs.iter().position(|i| is(&i)).map(|i| i as u16)
     }
+}
+
+/// Whether the stage sets records aside, so that it has its `.retry` from the beginning.
+pub fn sets_aside(stage: &Stage) -> bool {
+    stage.hold_key || calls_out(stage)
 }
 
 /// Whether a filter of the stage calls out.
@@ -232,6 +240,7 @@ fn engine_config(pipeline: &Pipeline, stage: &Stage, inline: bool) -> EngineConf
             attempts: park.attempts,
             time_ms: u64::try_from(park.time.as_millis()).unwrap_or(u64::MAX),
         }),
+        hold: stage.hold_key,
         hash_key: ((hash >> 64) as u64, hash as u64),
         inline,
     }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use millstream_engine::CopyKind;
 use millstream_filter_api::{Headers, HeadersBuilder};
 
 use crate::dead_letter::cut;
@@ -13,8 +14,10 @@ use crate::dead_letter::cut;
 /// The family of headers.
 pub const PREFIX: &str = "millstream.retry.";
 
-/// The form of the family; rises when what is there means something else. The value of its first header, `v`.
-pub const VERSION: u32 = 1;
+/// The form of the family; rises when what is there means something else. The value of its first header, `v`. Version 2
+/// has the reasons that have to do with holds, and copies of other reasons are still written as version 1: a program that
+/// knows no holds reads them, and stops at the first of the others instead of passing it over.
+pub const VERSION: u32 = 2;
 
 /// The headers after `v`, in their order.
 const FIELDS: [&str; 11] =
@@ -31,6 +34,14 @@ pub enum Reason {
     Redriven,
     /// The same, and it passes though its id has passed meanwhile.
     Forced,
+    /// It was a dead letter that held its key, and was sent back: it goes before what waits behind it.
+    First,
+    /// The same, and it passes though its id has passed meanwhile.
+    ForcedFirst,
+    /// No record: a dead letter holds its key.
+    Hold,
+    /// No record: somebody has decided that the hold is over.
+    Free,
 }
 
 /// What a copy says of itself.
@@ -46,7 +57,7 @@ pub struct Note {
     pub partition: i32,
     /// The offset there.
     pub offset: i64,
-    /// Attempts made; 0 for one that never ran.
+    /// Attempts made; 0 for one that never ran. Of a hold and of its end: how often its letter had been sent back before.
     pub attempts: u32,
     /// When the first attempt began, ms since 1970; 0 for one that never ran.
     pub first: i64,
@@ -70,16 +81,35 @@ pub enum Unreadable {
 }
 
 impl Reason {
-    const ALL: [(Self, &str); 4] =
-        [(Self::Parked, "parked"), (Self::Behind, "behind"), (Self::Redriven, "redriven"), (Self::Forced, "forced")];
+    const ALL: [(Self, &str); 8] = [
+        (Self::Parked, "parked"),
+        (Self::Behind, "behind"),
+        (Self::Redriven, "redriven"),
+        (Self::Forced, "forced"),
+        (Self::First, "first"),
+        (Self::ForcedFirst, "forced_first"),
+        (Self::Hold, "hold"),
+        (Self::Free, "free"),
+    ];
 
     fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(reason, _)| *reason == self).map_or("", |(_, word)| word)
+    }
+
+    /// What the engine is told of a copy for this reason.
+    pub fn kind(self) -> CopyKind {
         match self {
-            Self::Parked => "parked",
-            Self::Behind => "behind",
-            Self::Redriven => "redriven",
-            Self::Forced => "forced",
+            Self::Parked | Self::Behind => CopyKind::Parked,
+            Self::Redriven | Self::Forced => CopyKind::SentBack,
+            Self::First | Self::ForcedFirst => CopyKind::First,
+            Self::Hold => CopyKind::Hold,
+            Self::Free => CopyKind::Free,
         }
+    }
+
+    /// The version that brought it.
+    fn version(self) -> u32 {
+        if matches!(self.kind(), CopyKind::Parked | CopyKind::SentBack) { 1 } else { 2 }
     }
 }
 
@@ -94,7 +124,7 @@ impl Note {
             name.push_str(suffix);
             out.push(&name, Some(value.as_bytes()));
         };
-        push("v", &VERSION.to_string());
+        push("v", &self.reason.version().to_string());
         for field in FIELDS {
             match field {
                 "reason" => push(field, self.reason.word()),
@@ -127,6 +157,9 @@ impl Note {
         let known = Reason::ALL.iter().find(|(_, word)| *word == reason);
         let reason =
             known.map(|(reason, _)| *reason).ok_or_else(|| Unreadable::Broken(format!("`{reason}` is no reason")))?;
+        if reason.version() > version {
+            return Err(Unreadable::Broken(format!("version {version} has no reason `{}`", reason.word())));
+        }
         let note = Self {
             reason,
             input: pairs.number("input")?,
@@ -247,14 +280,19 @@ mod tests {
         for (reason, word) in Reason::ALL {
             assert_eq!(reason.word(), word);
             let note = Note { reason, ..note() };
+            let version = note.headers(&Headers::new()).get_str("millstream.retry.v").map(str::to_owned);
+            assert_eq!(
+                version.as_deref(),
+                Some(if word.contains("first") || word == "hold" || word == "free" { "2" } else { "1" })
+            );
             assert_eq!(Note::read(&note.headers(&Headers::new())), Ok((note, Headers::new())));
         }
     }
 
     #[test]
     fn a_newer_version_is_named() {
-        let headers: Headers = [("millstream.retry.v", Some(&b"2"[..])), ("x", None)].into_iter().collect();
-        assert_eq!(Note::read(&headers), Err(Unreadable::Newer(2)));
+        let headers: Headers = [("millstream.retry.v", Some(&b"3"[..])), ("x", None)].into_iter().collect();
+        assert_eq!(Note::read(&headers), Err(Unreadable::Newer(3)));
     }
 
     #[test]

@@ -67,12 +67,12 @@ pub fn run(log: Arc<dyn Log>, pipelines: &[Pipeline], options: &RunOptions) -> R
     let running: Vec<Running> = pipelines.iter().map(|pipeline| Running::new(pipeline, options)).collect();
     let id = format!("{:016x}", fastrand::u64(..));
     let process = Process { log: Arc::clone(&log), id, runtime: runtime.handle().clone() };
-    std::thread::scope(|scope| {
+    let idle = std::thread::scope(|scope| {
         for one in &running {
             let process = process.clone();
             scope.spawn(move || one.run(scope, &process, options));
         }
-        watch(&*log, &running, options, began);
+        watch(&*log, &running, options, began)
     });
     // Calls that ignore their abort must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -81,11 +81,14 @@ pub fn run(log: Arc<dyn Log>, pipelines: &[Pipeline], options: &RunOptions) -> R
     for pipeline in summary.pipelines.iter().filter(|p| !p.balanced) {
         reasons.push(format!("pipeline `{}`: records read and records ended differ (rule R4)", pipeline.name));
     }
+    if idle && reasons.is_empty() {
+        reasons.extend(running.iter().flat_map(|one| one.holds(&*log)));
+    }
     if reasons.is_empty() { Ok(summary) } else { Err(RunError { summary, reasons }) }
 }
 
-/// Waits for the end of the run.
-fn watch(log: &dyn Log, running: &[Running<'_>], options: &RunOptions, began: Instant) {
+/// Waits for the end of the run. Whether it is that all input is worked off.
+fn watch(log: &dyn Log, running: &[Running<'_>], options: &RunOptions, began: Instant) -> bool {
     let tick = if options.until_idle { Duration::from_millis(50) } else { Duration::from_millis(100) };
     let (mut said, mut said_held) = (false, false);
     while !options.stop.wait(tick) {
@@ -103,7 +106,8 @@ fn watch(log: &dyn Log, running: &[Running<'_>], options: &RunOptions, began: In
         let none_alive = running.iter().all(Running::over);
         // A stage that has given up never works its input off.
         if none_alive || (failed && options.until_idle) {
-            return options.stop.drain();
+            options.stop.drain();
+            return false;
         }
         if options.until_idle
             && !said_held
@@ -115,9 +119,11 @@ fn watch(log: &dyn Log, running: &[Running<'_>], options: &RunOptions, began: In
         // Twice, because one pipeline may feed another that was asked before it.
         let done = || running.iter().all(|r| r.quiet() && r.worked_off(log));
         if options.until_idle && done() && (running.len() == 1 || done()) {
-            return options.stop.drain();
+            options.stop.drain();
+            return true;
         }
     }
+    false
 }
 
 fn summary(running: &[Running<'_>], began: Instant) -> Summary {

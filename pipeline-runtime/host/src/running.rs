@@ -3,6 +3,8 @@
 //! Start reading at [`Running::run`]. The thread that starts it all then listens to the control topic, keeps as many
 //! replicas as are wanted, and reports how they stand.
 
+mod standing;
+
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,10 +18,10 @@ use millstream_spec::model::{Pipeline, Source};
 use crate::aside;
 use crate::backoff::Backoff;
 use crate::changes::{self, Fingerprint};
-use crate::control::{Entries, Listener, Orders, Reporter, StageReport};
+use crate::control::{Entries, Listener, Orders, Reporter};
 use crate::crew::{Crew, Recruit};
 use crate::growth::Watch;
-use crate::idle;
+use crate::letters::announce;
 use crate::plan::StagePlan;
 use crate::reason::Reason;
 use crate::replay::in_place::{Replays, Round};
@@ -337,7 +339,10 @@ impl<'a> Running<'a> {
         let mut backoff = Backoff::new();
         let mut said = String::new();
         while !options.stop.draining() {
-            match Listener::start(log, &self.pipeline.name, &options.stop) {
+            let stages = self.crews.iter().map(|crew| crew.stage);
+            let listening = Listener::start(log, &self.pipeline.name, &options.stop)
+                .and_then(|heard| announce(log, self.pipeline, stages, heard.as_ref().map(|(_, o)| o)).map(|()| heard));
+            match listening {
                 Ok(listening) => return Ok(listening),
                 Err(e) if e.class == Class::Retry => {
                     self.say_once(&format!("{}: {e}; trying again", log.name()), &mut said);
@@ -407,71 +412,6 @@ impl<'a> Running<'a> {
         let text = format!("pipeline `{}`: {part}{error}", self.pipeline.name);
         tracing::error!("{text}");
         failed.push(Reason { part: part.to_owned(), code: error.code, text, more: 0 });
-    }
-
-    /// Why threads gave up.
-    pub fn reasons(&self) -> Vec<String> {
-        lock(&self.failed).iter().map(Reason::show).collect()
-    }
-
-    /// Whether the log has answered once, or was given up on.
-    pub fn asked(&self) -> bool {
-        self.asked.load(Ordering::Acquire)
-    }
-
-    /// Whether all its replicas here wait for records. Asking the log is worth it only then.
-    pub fn quiet(&self) -> bool {
-        self.crews.iter().all(Crew::quiet) && !self.replays.busy()
-    }
-
-    /// Whether all replicas have ended.
-    fn gone(&self) -> bool {
-        self.crews.iter().all(Crew::gone) && self.replays.gone()
-    }
-
-    /// Whether what was read and what ended adds up in replays too.
-    pub fn balanced(&self) -> bool {
-        self.replays.balanced()
-    }
-
-    fn report(&self, crew: &Crew<'_>) -> StageReport {
-        let report = crew.report();
-        StageReport { trouble: report.trouble.or_else(|| self.replays.trouble(&crew.stage.name)), ..report }
-    }
-
-    /// Whether nothing more can happen in this process.
-    pub fn over(&self) -> bool {
-        let none_left = !self.crews.is_empty() && self.crews.iter().all(Crew::gave_up);
-        none_left || self.ended.load(Ordering::Acquire) || (self.dry() && self.quiet())
-    }
-
-    /// Why a stage here does not work its input off, if by order.
-    pub fn held_by_order(&self) -> Option<String> {
-        self.crews.iter().find_map(|crew| {
-            let (pipeline, stage) = (&self.pipeline.name, &crew.stage.name);
-            if crew.paused.load(Ordering::Acquire) && !crew.held_by_replay.load(Ordering::Acquire) {
-                Some(format!("stage `{stage}` is paused; `millstream resume {pipeline}.{stage}` lets it go on"))
-            } else if crew.wanted() == 0 {
-                Some(format!("stage `{stage}` is scaled to 0; `millstream scale {pipeline}.{stage} --reset` undoes it"))
-            } else {
-                None
-            }
-        })
-    }
-
-    /// Whether all input of the stages here is worked off.
-    pub fn worked_off(&self, log: &dyn Log) -> bool {
-        if !self.started.load(Ordering::Acquire) {
-            return false;
-        }
-        let here = |stage: &str| self.crews.iter().any(|crew| crew.stage.name == stage);
-        match idle::worked_off(log, self.pipeline, &here, &self.sources()) {
-            Ok(done) => done,
-            Err(e) => {
-                tracing::debug!(error = %e, "cannot tell whether all input is worked off");
-                false
-            }
-        }
     }
 }
 

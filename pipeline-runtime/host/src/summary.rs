@@ -41,7 +41,7 @@ pub struct StageSummary {
     pub dead_lettered: u64,
     /// Set aside and not ended. Below 0 where this process ended more than it set aside; over all processes it adds up.
     pub parked: i64,
-    /// Waiting behind a dead letter. Always 0: `hold_key` is not built yet.
+    /// Waiting behind a dead letter that holds their key; below 0 as `parked`.
     pub held: i64,
     /// Attempts after the first.
     pub retried: u64,

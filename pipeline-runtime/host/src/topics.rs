@@ -8,7 +8,7 @@ use millstream_spec::model::{Output, Pipeline, Source, Stage, TopicSettings};
 
 use crate::changes::Fingerprint;
 use crate::growth;
-use crate::plan::calls_out;
+use crate::plan::sets_aside;
 use crate::retention;
 
 /// Partition counts by topic.
@@ -165,7 +165,7 @@ pub fn prepare(log: &dyn Log, pipeline: &Pipeline, wishes: Wishes<'_>) -> LogRes
         if stage.dedup.is_some() {
             side.push((plain(&stage.state, now), known..=now));
         }
-        if calls_out(stage) {
+        if sets_aside(stage) {
             side.push((plain(&stage.retry_topic, now), known..=now));
         }
     }

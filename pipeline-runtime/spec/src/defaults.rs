@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub order: Order,
     pub timeout: Duration,
     pub retry: Retry,
+    /// After a dead letter its key waits.
+    pub hold_key: bool,
     /// Dedup is on unless switched off: repeats come from producers, and nobody notices them until it is too late. The
     /// window is a day; five million ids are about 60 a second and partition over it.
     pub dedup: Option<Dedup>,
@@ -45,6 +47,7 @@ impl Default for Options {
             order: Order::Key,
             timeout: Duration::from_secs(30),
             retry: RETRY,
+            hold_key: false,
             dedup: Some(DEDUP),
             dead_letter_retention: None,
         }
@@ -72,6 +75,12 @@ impl Options {
                 }
             }
         }
+        if let Some(word) = node.get("on_failure") {
+            all.hold_key = word.as_text() == Some("hold_key");
+            if all.hold_key && all.order != Order::Key {
+                issues.push(no_key_to_hold(word, all.order));
+            }
+        }
         if let Some(dedup) = node.get("dedup") {
             all.dedup = self::dedup(dedup, all.dedup);
         }
@@ -87,6 +96,25 @@ impl Options {
         let park_after = self.retry.park_after.filter(|_| self.order != Order::Partition);
         Retry { park_after, ..self.retry.clone() }
     }
+
+    /// Whether a dead letter holds its key, given the order that is kept.
+    pub(crate) fn settled_hold(&self) -> bool {
+        self.hold_key && self.order == Order::Key
+    }
+}
+
+fn no_key_to_hold(node: &Node, order: Order) -> Issue {
+    let message = match order {
+        Order::Partition => {
+            "`hold_key` holds one key while others go on, and with `order: partition` nothing may go on before the record \
+             that failed"
+        }
+        _ => {
+            "`hold_key` keeps later records of a key behind the one that failed, and with `order: none` they are in no order"
+        }
+    };
+    let issue = Issue::error(node.span, "conflicting_keys", message.to_owned());
+    issue.help("write `on_failure: continue`, or keep the order of keys: `order: key`")
 }
 
 fn park_after(node: &Node, base: Option<ParkAfter>) -> ParkAfter {
@@ -226,6 +254,25 @@ mod tests {
         assert_eq!((park(&one), one.retry.until.is_some(), issues), (None, true, vec![]));
         let (_, issues) = options("order: partition\nretry: { park_after: { attempts: 2 } }");
         assert_eq!((issues.len(), issues[0].code), (1, "conflicting_keys"));
+    }
+
+    #[test]
+    fn a_key_is_held_where_keys_are_in_order() {
+        let held = |yaml| {
+            let (all, issues) = options(yaml);
+            (all.settled_hold(), issues.iter().map(|i| i.code).collect::<Vec<_>>())
+        };
+        assert_eq!(held("on_failure: hold_key"), (true, vec![]));
+        assert_eq!(held("on_failure: continue"), (false, vec![]));
+        assert_eq!(held("on_failure: hold_key\norder: none"), (false, vec!["conflicting_keys"]));
+        assert_eq!(held("on_failure: hold_key\norder: partition"), (false, vec!["conflicting_keys"]));
+        // What holds for all stages is no error for one that cannot have it.
+        let (base, _) = options("on_failure: hold_key");
+        let (node, _) = tree::parse(b"order: none");
+        let mut issues = Vec::new();
+        assert!(!base.with(&node.unwrap(), &mut issues).settled_hold() && issues.is_empty());
+        let (node, _) = tree::parse(b"on_failure: continue");
+        assert!(!base.with(&node.unwrap(), &mut issues).settled_hold());
     }
 
     #[test]

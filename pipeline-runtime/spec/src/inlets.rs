@@ -67,7 +67,7 @@ fn ingest_name(source: &Source) -> String {
 }
 
 /// The stage that gives the records of a topic their key. It passes the very bytes on, and leaves dedup to the stages
-/// behind it, where records with equal keys have met.
+/// behind it, where records with equal keys have met; and it holds no key, as one that fails here has none yet.
 fn ingest(cx: &Linking<'_>, source: &Source, place: usize, span: Span) -> Stage {
     let input = Input {
         topic: source.topic.clone(),
@@ -85,7 +85,7 @@ fn ingest(cx: &Linking<'_>, source: &Source, place: usize, span: Span) -> Stage 
         settings: cx.topics.clone(),
         given: false,
     };
-    let options = Options { dedup: None, ..cx.defaults.clone() };
+    let options = Options { dedup: None, hold_key: false, ..cx.defaults.clone() };
     let flow = Flow { filters: Vec::new(), outputs: None, kind: source.types.clone(), taint: None };
     stage(cx.pipeline, &ingest_name(source), span, &options, vec![input], flow, vec![output])
 }

@@ -196,7 +196,11 @@ const DEDUP: Key = key!(
     ]),
     "drops what has an id seen before; on unless `off`",
 );
-const ON_FAILURE: Key = key!("on_failure", Shape::Text(&rules::ON_FAILURE), "after dead-lettering; default `continue`");
+const ON_FAILURE: Key = key!(
+    "on_failure",
+    Shape::Text(&rules::ON_FAILURE),
+    "after dead-lettering: `continue` with the key's next record (default), or `hold_key` until somebody decides"
+);
 const DEAD_LETTER: Key = key!(
     "dead_letter",
     Shape::Map(&map!(

@@ -404,6 +404,7 @@ pub(crate) fn stage(
         order: options.order,
         timeout: options.timeout,
         retry: options.settled_retry(),
+        hold_key: options.settled_hold(),
         dedup: options.dedup.clone(),
         dead_letter_retention: options.dead_letter_retention,
         dlq: format!("{group}.dlq"),

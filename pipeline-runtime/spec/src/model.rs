@@ -202,6 +202,8 @@ pub struct Stage {
     pub timeout: Duration,
     /// What a transient failure gets.
     pub retry: Retry,
+    /// After a dead letter, later records of its key wait until somebody decides.
+    pub hold_key: bool,
     /// `None` is off.
     pub dedup: Option<Dedup>,
     /// Retention of `<pipeline>.<stage>.dlq`; `None` keeps for ever.

@@ -25,7 +25,7 @@ pub(crate) static API_VERSION: TextRule = words("`millstream/v1`", &["millstream
 pub(crate) static DELIVERY: TextRule =
     words("`exactly_once` or `at_least_once`", &["exactly_once", "at_least_once"], &[]);
 pub(crate) static ORDER: TextRule = words("`key`, `partition` or `none`", &["key", "partition", "none"], &[]);
-pub(crate) static ON_FAILURE: TextRule = words("`continue`", &["continue"], &["hold_key", "compensate"]);
+pub(crate) static ON_FAILURE: TextRule = words("`continue` or `hold_key`", &["continue", "hold_key"], &["compensate"]);
 pub(crate) static ON_OFF: TextRule = words("`on` or `off`", &["on", "off"], &[]);
 /// Of a source: `jsonl` is for files alone.
 pub(crate) static FORMAT: TextRule = words(

@@ -158,6 +158,12 @@ fn values() {
         (stage(&format!("{W}    retry: {{ park_after: {{ time: §0s }} }}")), "bad_duration", "`200ms`"),
         (stage(&format!("{W}    retry: {{ park_after: {{ §atempts: 2 }} }}")), "unknown_key", "`attempts`"),
         (stage(&format!("{W}    retry: {{ until: §2 hours }}")), "bad_duration", "a duration"),
+        (stage(&format!("{W}    order: none\n    on_failure: §hold_key")), "conflicting_keys", "in no order"),
+        (
+            stage(&format!("{W}    order: partition\n    on_failure: §hold_key")),
+            "conflicting_keys",
+            "`order: partition`",
+        ),
         (
             stage(&format!("{W}    order: partition\n    retry: {{ park_after: §{{ attempts: 3 }} }}")),
             "conflicting_keys",
@@ -309,7 +315,7 @@ fn what_is_not_built_yet() {
         (source("{ topic: t, schema: §a.avsc }"), "not_supported_yet", "Avro"),
         (source("{ topic: t, fields: { a: §timestamp } }"), "not_supported_yet", "`timestamp`"),
         (stage(&format!("{W}    replicas: §{{ min: 1, max: 8 }}")), "not_supported_yet", "`replicas: { min, max }`"),
-        (stage(&format!("{W}    on_failure: §hold_key")), "not_supported_yet", "`hold_key`"),
+        (stage(&format!("{W}    on_failure: §compensate")), "not_supported_yet", "`compensate`"),
         (stage(&format!("{W}    §priority: {{ by: .n }}")), "not_supported_yet", "`priority`"),
         (stage(&format!("{W}    §singleton: true")), "not_supported_yet", "`singleton`"),
         (stage(&format!("{W}    §isolate: {{}}")), "not_supported_yet", "`isolate`"),

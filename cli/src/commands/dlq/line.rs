@@ -17,6 +17,9 @@ pub fn json(letter: &Letter, out: &mut Vec<u8>) {
     if letter.done {
         beside.extend_from_slice(b",\"done\":true");
     }
+    if letter.holds {
+        beside.extend_from_slice(b",\"holds_key\":true");
+    }
     LineWriter::new(&letter.topic).write_with(letter.partition, &letter.record, &letter.headers, &beside, out);
 }
 
@@ -55,7 +58,11 @@ pub fn text(letter: &Letter, paint: Paint) -> String {
     }
     let value = if e.omitted.is_empty() { raw_value(&line) } else { format!("({} left out: too large)", e.omitted) };
     rows.push(("value", value));
-    let done = if letter.done { ", done" } else { "" };
+    let done = match (letter.done, letter.holds) {
+        (true, _) => ", done",
+        (_, true) => ", holds its key",
+        _ => "",
+    };
     let class = if e.class.is_empty() { String::new() } else { format!(" ({})", e.class) };
     let code = if e.code.is_empty() { "no code" } else { &e.code };
     let mut out = format!("{} {}  {}{class}{done}\n", letter.topic, letter.place(), paint.red(code));

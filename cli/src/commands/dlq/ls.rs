@@ -34,6 +34,13 @@ pub struct LsArgs {
 #[derive(Serialize)]
 struct Document {
     groups: Vec<Group>,
+    /// Letters whose keys wait for them, among those that are meant.
+    #[serde(skip_serializing_if = "is_none")]
+    holding: u64,
+}
+
+fn is_none(letters: &u64) -> bool {
+    *letters == 0
 }
 
 /// Runs the command.
@@ -42,11 +49,13 @@ pub fn run(args: LsArgs, cx: &Context) -> Outcome {
     let places = args.which.places(&*log, cx)?;
     let stop = stop()?;
     let mut groups = Groups::default();
+    let mut holding = 0;
     for place in &places {
         let mut choice = args.which.choice(place)?;
         read(&*log, place, &Reading { all: args.all }, &stop, &mut |letter| {
             if choice.takes(place, &letter) {
                 groups.add(&letter, &place.stage);
+                holding += u64::from(letter.holds);
             }
             ControlFlow::Continue(())
         })
@@ -55,9 +64,18 @@ pub fn run(args: LsArgs, cx: &Context) -> Outcome {
     }
     let groups = groups.into_list();
     match args.output {
-        Output::Json => print_json(&Document { groups }),
+        Output::Json => print_json(&Document { groups, holding }),
         Output::Text if groups.is_empty() => print(&format!("no dead letters in {}\n", args.which.named())),
-        Output::Text => print(&people(&groups, cx.paint())),
+        Output::Text => print(&format!("{}{}", people(&groups, cx.paint()), held(holding))),
+    }
+}
+
+/// What is to be done about letters that hold their keys.
+fn held(letters: u64) -> String {
+    match letters {
+        0 => String::new(),
+        1 => "\n1 letter holds its key: `dlq redrive`, `dlq drop` or `dlq release` lets it go on\n".to_owned(),
+        n => format!("\n{n} letters hold their keys: `dlq redrive`, `dlq drop` or `dlq release` lets them go on\n"),
     }
 }
 

@@ -3,6 +3,7 @@
 //! The letters themselves, and each promise about them, are the host's (`millstream_host::letters`). Here are the words
 //! of the command line (`which.rs` has those that all verbs share) and what people and machines read.
 
+mod decide;
 mod edit;
 mod editor;
 mod line;
@@ -41,6 +42,10 @@ enum Verb {
     Edit(edit::EditArgs),
     /// Send letters again, each once
     Redrive(redrive::RedriveArgs),
+    /// Let keys go on without the letters that hold them
+    Drop(decide::DecideArgs),
+    /// Let keys go on, and keep the letters that held them
+    Release(decide::DecideArgs),
     /// Throw letters away
     Purge(purge::PurgeArgs),
     /// Print letters as JSON lines
@@ -50,9 +55,6 @@ enum Verb {
     Other(Vec<OsString>),
 }
 
-/// Verbs that the contract names and a later version brings.
-const LATER: [&str; 2] = ["release", "drop"];
-
 /// Runs the command.
 pub fn run(args: DlqArgs, cx: &Context) -> Outcome {
     match args.verb {
@@ -60,6 +62,8 @@ pub fn run(args: DlqArgs, cx: &Context) -> Outcome {
         Verb::Show(args) => show::run(args, cx),
         Verb::Edit(args) => edit::run(args, cx),
         Verb::Redrive(args) => redrive::run(args, cx),
+        Verb::Drop(args) => decide::run(args, true, cx),
+        Verb::Release(args) => decide::run(args, false, cx),
         Verb::Purge(args) => purge::run(args, cx),
         Verb::Export(args) => show::export(args, cx),
         Verb::Other(words) => Err(refuse(&words.first().map(|w| w.to_string_lossy()).unwrap_or_default())),
@@ -67,11 +71,8 @@ pub fn run(args: DlqArgs, cx: &Context) -> Outcome {
 }
 
 fn refuse(word: &str) -> Failure {
-    if LATER.contains(&word) {
-        return Failure::later(format!("`millstream dlq {word}`"));
-    }
     let unknown = Failure::wrong(format!("there is no `millstream dlq {word}`"));
-    match millstream_spec::nearest(word, ["ls", "show", "edit", "redrive", "purge", "export"]) {
+    match millstream_spec::nearest(word, ["ls", "show", "edit", "redrive", "drop", "release", "purge", "export"]) {
         Some(near) => unknown.help(format!("did you mean `millstream dlq {near}`?")),
         None => unknown.help("`millstream dlq --help` lists what there is"),
     }

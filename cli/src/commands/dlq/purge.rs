@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use clap::Args;
-use millstream_host::letters::{Pace, Reading, Verdict, free, read, work};
+use millstream_host::letters::{HOLDS, LetterHolds, Pace, Reading, Verdict, free, read, work};
 
 use super::outcome::{Document, stop};
 use super::which::Which;
@@ -13,7 +13,7 @@ use crate::failure::{Failure, Outcome};
 
 /// Throw letters away
 ///
-/// They count as done. Where everything from the beginning of a partition is done, its records are deleted.
+/// They count as done. One that holds its key stays: `drop` or `release` lets the key go on. Where everything from the beginning of a partition is done, its records are deleted.
 #[derive(Args, Debug)]
 pub struct PurgeArgs {
     #[command(flatten)]
@@ -37,13 +37,28 @@ pub fn run(args: PurgeArgs, cx: &Context) -> Outcome {
         let mut choice = args.which.choice(place)?;
         if args.dry_run {
             read(&*log, place, &Reading::default(), &stop, &mut |letter| {
-                document.letters += u64::from(choice.takes(place, &letter));
+                if choice.takes(place, &letter) {
+                    if letter.holds {
+                        *document.left.entry(HOLDS.to_owned()).or_default() += 1;
+                    } else {
+                        document.letters += 1;
+                    }
+                }
                 ControlFlow::Continue(())
             })
             .map_err(|e| Failure::log(&e))?;
         } else {
+            let mut holds: Option<LetterHolds> = None;
             let report = work(&*log, place, Pace::default(), &stop, &mut |letter| {
-                Ok(if choice.takes(place, letter) { Verdict::Finish(None) } else { Verdict::Pass })
+                if !choice.takes(place, letter) {
+                    return Ok(Verdict::Pass);
+                }
+                let holds = match &mut holds {
+                    Some(holds) => holds,
+                    none => none.insert(place.holds(&*log)?),
+                };
+                // Without it nobody could ever let its key go on.
+                Ok(if holds.of(letter) { Verdict::Leave(HOLDS) } else { Verdict::Finish(None) })
             });
             stopped |= document.add(&place.topic, report.map_err(|e| Failure::log(&e))?);
             free(&*log, place).map_err(|e| Failure::log(&e))?;

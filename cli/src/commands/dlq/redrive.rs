@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use clap::Args;
-use millstream_host::letters::{Destination, Groups, Pace, Place, Reading, Redrive, Verdict, read, work};
+use millstream_host::letters::{
+    Destination, Groups, HOLDS, LetterHolds, Pace, Place, Reading, Redrive, Verdict, read, work,
+};
 use millstream_log::Log;
 use millstream_spec::units as spec_units;
 
@@ -67,8 +69,19 @@ pub fn run(args: RedriveArgs, cx: &Context) -> Outcome {
         let mut choice = args.which.choice(place)?;
         // A stage that nothing is sent to needs no way back.
         let mut open = args.to.is_some();
+        let mut holds: Option<LetterHolds> = None;
         let report = work(&*log, place, Pace { rate: args.rate }, &stop, &mut |letter| {
-            Ok(match choice.takes(place, letter).then(|| redrive.copy(letter)) {
+            let copy = choice.takes(place, letter).then(|| redrive.copy(letter));
+            if args.to.is_some() && matches!(copy, Some(Ok(_))) {
+                let holds = match &mut holds {
+                    Some(holds) => holds,
+                    none => none.insert(place.holds(&*log)?),
+                };
+                if holds.of(letter) {
+                    return Ok(Verdict::Leave(HOLDS));
+                }
+            }
+            Ok(match copy {
                 None => Verdict::Pass,
                 Some(Ok(copy)) => {
                     if !open {
@@ -128,6 +141,9 @@ fn dry_run(
         read(log, place, &Reading::default(), &stop, &mut |letter| {
             match choice.takes(place, &letter).then(|| redrive.copy(&letter)) {
                 None => {}
+                Some(Ok(_)) if args.to.is_some() && letter.holds => {
+                    *document.left.entry(HOLDS.to_owned()).or_default() += 1;
+                }
                 Some(Ok(_)) => {
                     document.letters += 1;
                     groups.add(&letter, &place.stage);

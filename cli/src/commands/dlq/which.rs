@@ -27,7 +27,7 @@ pub struct Which {
     condition: Option<String>,
     /// Only letters of records with this key
     #[arg(long, value_name = "KEY")]
-    key: Option<String>,
+    pub key: Option<String>,
     /// Only letters with this code; repeats
     #[arg(long, value_name = "CODE", value_delimiter = ',')]
     code: Vec<String>,
@@ -51,6 +51,12 @@ fn place(text: &str) -> Result<(i32, i64), String> {
 }
 
 impl Which {
+    /// Whether letters are chosen by nothing but their key: then also keys are meant whose letter is gone.
+    pub fn is_of_keys(&self) -> bool {
+        let Self { condition, code, since, until, offset, .. } = self;
+        condition.is_none() && code.is_empty() && since.is_none() && until.is_none() && offset.is_empty()
+    }
+
     /// The letters of each stage that is meant.
     pub fn places(&self, log: &dyn Log, cx: &Context) -> Result<Vec<Place>, Failure> {
         if let Some(name) = &self.topic {

@@ -42,9 +42,10 @@ pub fn hash_lane(key: (u64, u64), slot: u32, input: u16, record_key: &[u8]) -> u
 }
 
 /// Names the lane that copies of a key take: not the one of live records, or these would wait for copies that are due in
-/// hours.
-pub fn hash_copy_lane(key: (u64, u64), slot: u32, input: u16, record_key: &[u8]) -> u64 {
-    hash_lane((key.0, key.1 ^ COPIES), slot, input, record_key)
+/// hours. From the one to the other, and back.
+#[inline]
+pub fn other_lane(lane: u64) -> u64 {
+    lane ^ COPIES
 }
 
 const COPIES: u64 = 1 << 63;

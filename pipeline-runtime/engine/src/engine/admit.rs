@@ -42,6 +42,9 @@ impl<R, O> Engine<R, O> {
     /// Offsets below `next` that were not admitted are nobody's: markers, compacted or aborted records.
     pub fn advance(&mut self, slot: u32, input: u16, epoch: u64, next: i64) {
         let Some(state) = self.slots.get_mut(&slot).filter(|s| s.epoch == epoch && !s.revoked) else { return };
+        if Some(input) == self.config.retry_input {
+            state.window.read_to(next);
+        }
         let Some(tracker) = state.trackers.get_mut(usize::from(input)) else { return };
         if tracker.advance(next) && self.moved_since.is_none() {
             self.moved_since = Some(self.mono_ms);

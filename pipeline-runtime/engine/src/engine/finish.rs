@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use super::Engine;
 use crate::config::Now;
 use crate::counters::{Counters, Rule};
+use crate::dedup;
+use crate::parked::Known;
 use crate::retry::Which;
 use crate::slab::Entry;
 use crate::work::{Fate, Finished, Ticket};
@@ -16,8 +18,12 @@ pub(super) enum End {
     Dropped(&'static str),
     Duplicate,
     DeadLettered,
+    /// The same, and its key is held.
+    Held,
     /// Here; its copy goes on.
     Parked,
+    /// The same of a copy that waits: it is at the end of the log again.
+    Moved,
 }
 
 impl<R, O> Engine<R, O> {
@@ -39,15 +45,17 @@ impl<R, O> Engine<R, O> {
             Fate::Forwarded(output) => (output, End::Forwarded),
             Fate::Dropped(reason, output) => (output, End::Dropped(reason)),
             Fate::DeadLettered(output) => (output, End::DeadLettered),
+            Fate::Held(output) => (output, End::Held),
+            Fate::Moved(output) => (output, End::Moved),
             Fate::Parked(output) => (output, End::Parked),
-            Fate::Expired { letter, failed } => {
+            Fate::Expired { letter, failed, holds } => {
                 if failed {
                     self.failed_attempt(index, now);
                 } else {
                     self.breaker.no_call(ticket, now.mono_ms);
                 }
                 self.slab[index].settled = true;
-                (letter, End::DeadLettered)
+                (letter, if holds { End::Held } else { End::DeadLettered })
             }
         };
         if !self.slab[index].settled {
@@ -107,8 +115,7 @@ impl<R, O> Engine<R, O> {
     fn failed_attempt(&mut self, index: u32, now: Now) {
         let Entry { place, origin, lane, .. } = self.slab[index];
         // A key is one, whether it is its record that fails or the copy of that.
-        let state = self.slots.get(&place.slot);
-        let lane = origin.and_then(|origin| state?.parked.lane_of(origin)).or(lane);
+        let lane = if origin.is_some() { lane.map(dedup::other_lane) } else { lane };
         if self.breaker.failed(lane.unwrap_or(place.offset as u64), now.mono_ms) {
             self.counters.breaker_opened += 1;
         }
@@ -133,15 +140,15 @@ impl<R, O> Engine<R, O> {
 
     /// A record ended: its offset is done, and what waited for it may be looked at.
     pub(super) fn end(&mut self, index: u32, end: End) {
-        let Entry { place, origin, id, lane, size, staged, settled, parked, .. } = self.slab[index];
-        let mut was_parked = false;
+        let Entry { place, origin, id, lane, size, staged, settled, parked, mark, .. } = self.slab[index];
+        let mut known = Known::No;
         self.finished += 1;
         self.finished_since.get_or_insert(self.mono_ms);
         if let Some(state) = self.slots.get_mut(&place.slot) {
             state.finished += 1;
             let tracker = &mut state.trackers[usize::from(place.input)];
-            let known = tracker.finish(place.offset);
-            self.counters.violations.expect(known, Rule::R4, "a record ends once");
+            let open = tracker.finish(place.offset);
+            self.counters.violations.expect(open, Rule::R4, "a record ends once");
             if self.park.is_some() && origin.is_none() && tracker.is_half_full() {
                 self.press |= state.pressed[usize::from(place.input)] != tracker.frontier();
             }
@@ -153,21 +160,36 @@ impl<R, O> Engine<R, O> {
                 let waiting = std::iter::from_fn(|| waiting.as_mut()?.pop(&self.slab));
                 put_first(&mut self.ready, waiting.collect());
             }
-            if let (Some(origin), true) = (origin, parked) {
-                let (known, woken) = state.parked.end(origin, end != End::DeadLettered || !settled);
-                was_parked = known;
-                put_first(&mut self.ready, woken.into_iter().collect());
-            } else if origin.is_some() {
-                // A letter that was sent back, or somebody else's: no key waits for it.
-            } else if end == End::Parked {
-                state.parked.add((place.input, place.offset), lane);
-            } else if state.parked.has_open() {
+            let passed = !matches!(end, End::DeadLettered | End::Held) || !settled;
+            let mut woken = None;
+            match (origin, end) {
+                (Some(origin), End::Moved) if mark => state.parked.hold_moved(origin, place.offset),
+                (Some(_), End::Moved) => {}
+                (Some(origin), _) => {
+                    state.ended += 1;
+                    // A letter that was sent back, or somebody else's: no key waits for it.
+                    if parked {
+                        (known, woken) = state.parked.end(origin, passed);
+                    }
+                }
+                (None, End::Parked) => state.parked.add((place.input, place.offset), lane),
                 // At least once: its copy was written, and its position was not committed. Now that copy is a repeat.
-                let (_, woken) = state.parked.end((place.input, place.offset), true);
-                put_first(&mut self.ready, woken.into_iter().collect());
+                (None, _) if state.parked.has_open() => {
+                    (_, woken) = state.parked.end((place.input, place.offset), true);
+                }
+                (None, _) => {}
+            }
+            put_first(&mut self.ready, woken.into_iter().collect());
+            if let (End::Held, Some(lane)) = (end, lane) {
+                let lane = if origin.is_some() { dedup::other_lane(lane) } else { lane };
+                let first = origin.unwrap_or((place.input, place.offset));
+                put_first(&mut self.ready, state.parked.hold(first, lane).into_iter().collect());
             }
         }
-        count(&mut self.pending, end, origin.is_some(), was_parked);
+        if end != End::Moved {
+            count(&mut self.pending, end, origin.is_some(), known);
+        }
+        self.note_held(place.slot);
         if let Some(lane) = lane.filter(|_| !self.lanes.is_empty())
             && let Some(next) = self.lanes.leave(lane, index, &self.slab)
         {
@@ -184,11 +206,11 @@ impl<R, O> Engine<R, O> {
 }
 
 /// Counts an end. A copy's record was counted when it was read: its last fate takes the place of the first.
-fn count(counters: &mut Counters, end: End, copy: bool, was_parked: bool) {
-    match (copy, was_parked) {
+fn count(counters: &mut Counters, end: End, copy: bool, known: Known) {
+    match (copy, known) {
         (false, _) => counters.read += 1,
-        (true, true) => counters.parked -= 1,
-        (true, false) => {
+        (true, Known::Parked) => counters.parked -= 1,
+        (true, Known::No | Known::Letter) => {
             counters.redriven += 1;
             return;
         }
@@ -197,8 +219,9 @@ fn count(counters: &mut Counters, end: End, copy: bool, was_parked: bool) {
         End::Forwarded => counters.forwarded += 1,
         End::Dropped(reason) => counters.drop_for(reason, 1),
         End::Duplicate => counters.duplicates += 1,
-        End::DeadLettered => counters.dead_lettered += 1,
+        End::DeadLettered | End::Held => counters.dead_lettered += 1,
         End::Parked => counters.parked += 1,
+        End::Moved => {}
     }
 }
 

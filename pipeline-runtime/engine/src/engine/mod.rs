@@ -4,6 +4,7 @@ mod admit;
 mod commit;
 mod copies;
 mod finish;
+mod hold;
 mod park;
 mod slots;
 mod start;

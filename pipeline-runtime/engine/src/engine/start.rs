@@ -5,8 +5,9 @@ use std::cmp::Reverse;
 use super::Engine;
 use crate::config::Now;
 use crate::counters::Rule;
+use crate::dedup;
 use crate::error::EngineError;
-use crate::parked::Turn;
+use crate::parked::{CopyTurn, Turn};
 use crate::retry::Which;
 use crate::slab::Entry;
 use crate::work::{Reason, Task, Work};
@@ -96,12 +97,30 @@ impl<R, O> Engine<R, O> {
     /// A record whose turn may have come: it waits for its lane, its time, its offset's room or its id; or it is a
     /// duplicate; or its key is set aside; or it starts.
     pub(super) fn look_at(&mut self, index: u32, now: Now) -> Option<Work<R>> {
-        let Entry { place, origin, id, lane, timestamp, due, forced, .. } = self.slab[index];
+        let Entry { place, origin, id, lane, timestamp, due, forced, parked, moves, .. } = self.slab[index];
+        if moves {
+            return Some(self.hand_out(index, Task::Move));
+        }
+        if parked && !self.lanes.is_empty() {
+            self.leave_live_lane(index);
+        }
         if let Some(lane) = lane
             && !self.lanes.is_empty()
             && self.lanes.queue(lane, index, &mut self.slab)
         {
             return None;
+        }
+        if let Some(origin) = origin {
+            // A letter that holds their key, or one that goes first, may have come since it was loaded.
+            let state = self.slots.get(&place.slot)?;
+            let turn = state.parked.turn_of(origin, parked, lane.map(dedup::other_lane), None);
+            if turn != CopyTurn::Now {
+                self.unload(index, turn == CopyTurn::Held);
+                return None;
+            }
+            if parked && !self.lanes.is_empty() && self.waits_for_live(index) {
+                return None;
+            }
         }
         if origin.is_some() && due > now.mono_ms {
             self.hold_lane(index);
@@ -163,6 +182,28 @@ impl<R, O> Engine<R, O> {
             self.stage(index);
         }
         Some(self.start(index))
+    }
+
+    /// A letter that was released, and so holds its key no longer, may be sent back while a later live record of the key is
+    /// under way: the two must not run at once, or the letter may fail and hold the key before the other has ended. Those
+    /// that have not begun go behind the letter. With at-least-once delivery that other record may be its own.
+    fn waits_for_live(&mut self, index: u32) -> bool {
+        let Some(lane) = self.slab[index].lane.map(dedup::other_lane) else { return false };
+        let under_way = |owner: u32| self.slab[owner].started || self.slab[owner].attempts > 0;
+        if !self.lanes.owner(lane).is_some_and(under_way) {
+            return false;
+        }
+        // Other copies of the key wait behind it as if it ran.
+        self.hold_lane(index);
+        self.lanes.queue(lane, index, &mut self.slab)
+    }
+
+    /// A copy that waited so has the live lane now, and does not need it.
+    fn leave_live_lane(&mut self, index: u32) {
+        let Some(lane) = self.slab[index].lane.map(dedup::other_lane) else { return };
+        if let Some(next) = self.lanes.leave(lane, index, &self.slab) {
+            self.ready.push_front(next);
+        }
     }
 
     /// Whether a record may wait in memory for its key's copies: nothing else needs its place.

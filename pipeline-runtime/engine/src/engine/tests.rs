@@ -26,6 +26,7 @@ fn engine(max_metadata: usize) -> Engine<(), ()> {
         park: None,
         hash_key: (1, 2),
         inline: false,
+        hold: false,
     };
     let mut engine = Engine::new(config, 1);
     let restored = engine.restore();

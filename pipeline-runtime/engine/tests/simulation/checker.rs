@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millstream_engine::{Order, Place};
+use millstream_engine::{CopyKind, Order, Place};
 
 use crate::letters;
 use crate::replica::Replica;
-use crate::world::{Ended, Head, Kind, Out, Partition, Rec, WALL, World};
+use crate::world::{Break, Ended, Head, Kind, Out, Partition, Rec, WALL, World};
 
 /// What holds after every commit.
 pub fn check_now(world: &World) -> Result<(), String> {
@@ -14,11 +14,12 @@ pub fn check_now(world: &World) -> Result<(), String> {
         let mut seen = BTreeSet::new();
         let mut passed = BTreeSet::new();
         let open = open_copies(world, p)?;
-        for Ended { input, offset, out, sent_back, .. } in &partition.outputs {
-            if *out != Out::Letter {
+        for Ended { input, offset, out, sent_back, redriven, .. } in &partition.outputs {
+            if *out != Out::Letter && *out != Out::Freed {
                 passed.insert(at(world, p, *input, *offset).id);
             }
-            if sent_back.is_some() {
+            // A letter was the record's end; what becomes of it later comes beside.
+            if sent_back.is_some() || *redriven {
                 continue;
             }
             let news = seen.insert((*input, *offset));
@@ -57,9 +58,11 @@ fn open_copies(world: &World, p: usize) -> Result<BTreeSet<(u16, i64)>, String> 
     let (mut all, mut open) = (BTreeSet::new(), BTreeSet::new());
     let retry = &world.partitions[p].inputs[usize::from(world.retry)];
     for record in &retry.records {
-        let Some(Head { input, offset, sent_back: None, .. }) = record.head else { continue };
+        let Some(Head { input, offset, kind: CopyKind::Parked, .. }) = record.head else { continue };
         if world.promise.exactly_once {
-            if !all.insert((input, offset)) {
+            let moved = world.moved.contains(&Place { slot: p as u32, input, offset });
+            let twice = if moved { open.contains(&(input, offset)) } else { !all.insert((input, offset)) };
+            if twice && !retry.covered.contains(&record.offset) {
                 return Err(format!("R4: offset {offset} of partition {p}/{input} was set aside twice"));
             }
             if !world.partitions[p].inputs[usize::from(input)].covered.contains(&offset) {
@@ -80,6 +83,7 @@ pub fn check_end(world: &World, replicas: &[Replica]) -> Result<(), String> {
         check_fates(world, p)?;
         check_order(world, p)?;
         letters::check_end(world, p)?;
+        check_holds(world, p)?;
         if let Some(window) = world.promise.window {
             check_duplicates(world, p, window)?;
         }
@@ -103,9 +107,13 @@ pub fn check_end(world: &World, replicas: &[Replica]) -> Result<(), String> {
         return Err(format!("R4: {parked} records counted as set aside, and all have ended"));
     }
     let sent_back: u64 = replicas.iter().map(|r| r.redriven_before + r.engine.counters().redriven).sum();
-    let sent: u64 = (0..world.partitions.len()).map(|p| letters::sent_back(world, p).count() as u64).sum();
-    if world.unheard == 0 && world.promise.exactly_once && sent_back != sent {
+    if world.unheard == 0 && world.promise.exactly_once && sent_back != world.sent_back {
+        let sent = world.sent_back;
         return Err(format!("R4: {sent_back} letters counted that were sent back, and {sent} were"));
+    }
+    let held: i64 = replicas.iter().map(|r| r.held_before + r.engine.counters().held).sum();
+    if world.unheard == 0 && world.promise.exactly_once && held != 0 {
+        return Err(format!("R4: {held} records counted as held, and no key is"));
     }
     Ok(())
 }
@@ -125,7 +133,7 @@ fn check_origins(world: &World, partition: &Partition) -> Result<(), String> {
 
 /// Each record ended as its kind says.
 fn check_fates(world: &World, p: usize) -> Result<(), String> {
-    for Ended { input, offset, out, sent_back, .. } in &world.partitions[p].outputs {
+    for Ended { input, offset, out, sent_back, .. } in world.partitions[p].outputs.iter().filter(|e| !e.redriven) {
         // A letter may be mended before it is sent back.
         let record = sent_back.map_or_else(|| at(world, p, *input, *offset), |copy| at(world, p, world.retry, copy));
         let expected = match record.kind {
@@ -159,7 +167,7 @@ fn check_order(world: &World, p: usize) -> Result<(), String> {
     let mut ids: BTreeMap<u16, u32> = BTreeMap::new();
     let all = world.partitions[p].inputs.iter().take(usize::from(world.retry)).flat_map(|i| &i.records);
     all.for_each(|r| *ids.entry(r.id).or_default() += 1);
-    let live = world.partitions[p].outputs.iter().filter(|end| end.sent_back.is_none());
+    let live = world.partitions[p].outputs.iter().filter(|end| end.sent_back.is_none() && !end.redriven);
     for Ended { input, offset, .. } in live {
         let lane = match world.promise.order {
             Order::Partition => None,
@@ -185,6 +193,33 @@ fn check_order(world: &World, p: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// R3 with holds: between a dead letter and what was decided about it, nothing later of its key ends. What cannot be set
+/// aside is a letter at once, as there is no other way.
+fn check_holds(world: &World, p: usize) -> Result<(), String> {
+    if !world.promise.hold || !world.promise.exactly_once {
+        return Ok(());
+    }
+    let mut held: BTreeSet<(u16, u8, i64)> = BTreeSet::new();
+    for Ended { input, offset, out, holds, redriven, .. } in &world.partitions[p].outputs {
+        let record = at(world, p, *input, *offset);
+        let Some(key) = record.key else { continue };
+        if *redriven {
+            held.remove(&(*input, key, *offset));
+        }
+        let before = held.range((*input, key, i64::MIN)..(*input, key, *offset)).next();
+        if let (Some((_, _, hold)), true) = (before, *out != Out::Freed && record.kind != Kind::Bulky) {
+            return Err(format!("R3: offset {offset} of partition {p}/{input} ended, and {hold} holds its key {key}"));
+        }
+        if *holds {
+            held.insert((*input, key, *offset));
+        }
+    }
+    if world.promise.broken == Break::Nothing && !held.is_empty() {
+        return Err(format!("R3: the holds {held:?} of partition {p} never ended"));
+    }
+    Ok(())
+}
+
 /// R7, by what can be said from outside about a partition's time: when a record ends it is no earlier than the record's
 /// own time, and no later than the latest that was read by then.
 fn check_duplicates(world: &World, p: usize, window: i64) -> Result<(), String> {
@@ -192,7 +227,7 @@ fn check_duplicates(world: &World, p: usize, window: i64) -> Result<(), String> 
     // They pass whatever passed before, and leave a mark all the same.
     let mut forced: BTreeMap<u16, Vec<(i64, Ended)>> = BTreeMap::new();
     let mut ended = BTreeSet::new();
-    for end in &world.partitions[p].outputs {
+    for end in world.partitions[p].outputs.iter().filter(|e| e.out != Out::Freed) {
         let record = at(world, p, end.input, end.offset);
         ended.insert(end.sent_back.map_or((end.input, end.offset), |copy| (world.retry, copy)));
         if end.out == Out::Letter {
@@ -216,7 +251,7 @@ fn check_duplicates(world: &World, p: usize, window: i64) -> Result<(), String> 
     // A bucket more is allowed, and one for where the window ends within a bucket.
     let longest = window + 2 * (window / 24).max(1);
     for (input, log) in (0u16..=world.retry).zip(&world.partitions[p].inputs) {
-        let parked = |r: &Rec| r.head.is_some_and(|head| head.sent_back.is_none());
+        let parked = |r: &Rec| r.head.is_some_and(|head| head.kind != CopyKind::SentBack);
         for record in log.records.iter().filter(|r| !parked(r) && !ended.contains(&(input, r.offset))) {
             let time = record.timestamp.min(WALL);
             let all = [&passed, &forced].into_iter().filter_map(|m| m.get(&record.id)).flatten();

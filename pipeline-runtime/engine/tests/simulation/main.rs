@@ -1,14 +1,16 @@
 //! The engine against a model log in virtual time: crashes, zombies, hand-overs, aborts, lost answers, refused records,
 //! transient failures, outages of a key or of all, calls that hang, keys that are set aside and come back, dead letters
-//! that are sent back, duplicates, a window that passes and skewed keys, all from one seed. Two stages in a chain, the
+//! that are sent back, keys that are held by dead letters until somebody decides, duplicates, a
+//! window that passes and skewed keys, all from one seed. Two stages in a chain, the
 //! first with one or two inputs, each exactly once or at least once, in any order and with any budget. `world.rs` is the log and what it allows,
 //! `replica.rs` carries out what an engine decides as the host does, `checker.rs` knows the rules, and `letters.rs` those of
-//! letters that are sent back.
+//! letters that are sent back, `breaks.rs` has what is broken in negative controls.
 //!
 //! `MILLSTREAM_SEED=N` runs one seed, `MILLSTREAM_SEEDS=N` that many. A failure prints its seed.
 //!
 //! Negative controls are at the end: the world is broken on purpose and the checker must say so.
 
+mod breaks;
 mod checker;
 mod letters;
 mod replica;
@@ -39,6 +41,9 @@ impl Stage {
             | Break::NoScan
             | Break::NoRollback
             | Break::CopiesOutside
+            | Break::NoHold
+            | Break::NoMark
+            | Break::FreeAny
             | Break::ParkOutside
             | Break::SentBackAnyhow => (Order::Key, true),
             Break::OvertakePartition => (Order::Partition, true),
@@ -52,6 +57,8 @@ impl Stage {
         let window = rng.u8(..4).gt(&0).then(|| [240, 2_400, 1 << 40][rng.usize(..3)]);
         let told_window = if broken == Break::ShortWindow { window.map(|w| w / 24) } else { window };
         let attempts = [3, 3, 8, 30][rng.usize(..4)];
+        let hold =
+            order == Order::Key && (rng.bool() || matches!(broken, Break::NoHold | Break::NoMark | Break::FreeAny));
         let park = Park { attempts: rng.u32(1..4), time_ms: rng.u64(20..600) };
         let config = EngineConfig {
             order: if matches!(broken, Break::OvertakeKey | Break::OvertakePartition) { Order::None } else { order },
@@ -64,14 +71,16 @@ impl Stage {
             commit_records: rng.usize(5..200),
             budget_records: [rng.usize(1..20), rng.usize(10..200)][rng.usize(..2)],
             budget_bytes: [rng.usize(1..200), 1 << 20][rng.usize(..2)],
-            max_metadata: [40, 200, 3_000][rng.usize(..3)],
+            // What ends a hold takes room for two ranges at least.
+            max_metadata: [if hold { 200 } else { 40 }, 400, 3_000][rng.usize(..3)],
             inputs: inputs as u16 + 1,
             retry_input: Some(inputs as u16),
             park: (rng.u8(..4) > 0).then_some(park),
             hash_key: (1, 2),
             inline: rng.bool(),
+            hold: hold && broken != Break::NoHold,
         };
-        let promise = Promise { order, window, exactly_once, exact_input: true, attempts, broken };
+        let promise = Promise { order, window, exactly_once, exact_input: true, attempts, hold, broken };
         let mut world = World::new(promise, partitions, inputs);
         world.plan_outages(rng);
         let mut replicas: Vec<Replica> = (0..rng.usize(1..4)).map(|i| Replica::new(i, config.clone(), seed)).collect();
@@ -87,6 +96,9 @@ impl Stage {
         let Self { world, replicas } = self;
         world.pass_time(rng.u64(..30));
         let at = rng.usize(..replicas.len());
+        if rng.u8(..20) == 0 {
+            world.decide(rng, 1);
+        }
         match rng.u8(..100) {
             0 => crash(at, replicas, world, rng)?,
             1 => lose(at, replicas, world, rng)?,
@@ -108,9 +120,13 @@ impl Stage {
     fn work_off(&mut self, rng: &mut fastrand::Rng) -> Result<(), String> {
         let Self { world, replicas } = self;
         world.pass_time(50);
+        if rng.u8(..4) == 0 {
+            world.decide(rng, 20);
+        }
         for at in 0..replicas.len() {
             replicas[at].learn(world);
-            replicas[at].read(world, rng);
+            // Budgets may be of a few bytes, and passes through what is held are long.
+            (0..5).for_each(|_| replicas[at].read(world, rng));
             replicas[at].work(world, rng);
             replicas[at].answer_all(world);
             commit(at, replicas, world, rng, false)?;
@@ -129,6 +145,8 @@ struct Met {
     breaker: usize,
     restored: usize,
     sent_back: usize,
+    holds: usize,
+    moved: usize,
 }
 
 /// One run of a chain of two stages, as its seed says. What is wrong, if anything.
@@ -156,7 +174,8 @@ fn simulate(seed: u64, broken: Break) -> Result<Met, String> {
         if first.world.worked_off() && second.world.worked_off() {
             break;
         }
-        if round > 5_000 {
+        // Many copies and a budget of a few bytes: a pass is for one of them.
+        if round > if broken == Break::Nothing { 100_000 } else { 2_000 } {
             return Err(format!("never worked off: {} then {}", first.world.describe(), second.world.describe()));
         }
     }
@@ -167,8 +186,10 @@ fn simulate(seed: u64, broken: Break) -> Result<Met, String> {
     for stage in [first, second] {
         met.copies += stage.world.parked;
         met.sent_back += stage.world.partitions.iter().map(|p| p.sent.len()).sum::<usize>();
+        met.holds += stage.world.holds;
         for replica in stage.replicas {
-            let Met { behind, cut_off, passes, breaker, restored, .. } = replica.met();
+            let Met { behind, cut_off, passes, breaker, restored, moved, .. } = replica.met();
+            met.moved += moved;
             met.behind += behind;
             met.cut_off += cut_off;
             met.passes += passes;
@@ -252,8 +273,10 @@ fn every_rule_holds_whatever_happens() {
     let many = seeds.end - seeds.start >= 1_000;
     for seed in seeds {
         match guarded(seed, Break::Nothing) {
-            Ok(Met { copies, behind, cut_off, passes, breaker, restored, sent_back }) => {
+            Ok(Met { copies, behind, cut_off, passes, breaker, restored, sent_back, holds, moved }) => {
                 met.sent_back += sent_back;
+                met.holds += holds;
+                met.moved += moved;
                 met.copies += copies;
                 met.behind += behind;
                 met.cut_off += cut_off;
@@ -273,6 +296,8 @@ fn every_rule_holds_whatever_happens() {
         met.breaker,
         met.restored / 10,
         met.sent_back / 10,
+        met.holds / 100,
+        met.moved / 10,
     ];
     assert!(!many || least.iter().all(|n| *n >= 10), "the simulation no longer meets what it is about: {met:?}");
 }
@@ -389,4 +414,19 @@ fn letters_that_keys_wait_for_are_noticed() {
 #[test]
 fn letters_that_overtake_each_other_are_noticed() {
     goes_red(Break::SentBackAnyhow, "which was sent back, came after a later one");
+}
+
+#[test]
+fn a_dead_letter_that_does_not_hold_its_key_is_noticed() {
+    goes_red(Break::NoHold, "holds its key");
+}
+
+#[test]
+fn a_hold_that_a_new_owner_does_not_find_is_noticed() {
+    goes_red(Break::NoMark, "holds its key");
+}
+
+#[test]
+fn a_late_word_that_ends_a_newer_hold_is_noticed() {
+    goes_red(Break::FreeAny, "holds its key");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use millstream_engine::{
-    CommitPlan, Copy, Engine, EngineConfig, Fate, Finished, Place, Reason, Start, Task, Ticket, Work,
+    CommitPlan, Copy, CopyKind, Engine, EngineConfig, Fate, Finished, Place, Reason, Start, Task, Ticket, Work,
 };
 
 use crate::Met;
@@ -23,6 +23,7 @@ pub struct Replica {
     pub before: u64,
     pub parked_before: i64,
     pub redriven_before: u64,
+    pub held_before: i64,
     met: Met,
     pub violations: u64,
 }
@@ -42,6 +43,7 @@ impl Replica {
             before: 0,
             parked_before: 0,
             redriven_before: 0,
+            held_before: 0,
             met: Met::default(),
             violations: 0,
         }
@@ -62,11 +64,12 @@ impl Replica {
         self.before += self.engine.counters().read;
         self.parked_before += self.engine.counters().parked;
         self.redriven_before += self.engine.counters().redriven;
+        self.held_before += self.engine.counters().held;
         self.violations += self.engine.counters().violations.total();
         let fresh = Self::new(self.index, self.config.clone(), self.seed.wrapping_add(1));
         let met = self.met();
-        let Self { before, parked_before, redriven_before, violations, .. } = *self;
-        *self = Self { before, parked_before, redriven_before, violations, met, ..fresh };
+        let Self { before, parked_before, redriven_before, held_before, violations, .. } = *self;
+        *self = Self { before, parked_before, redriven_before, held_before, violations, met, ..fresh };
     }
 
     /// Becomes the owner of a partition: restores its state and reads on from the committed position.
@@ -155,15 +158,18 @@ impl Replica {
             let Work { ticket, place, origin, attempt, task, record } = work;
             assert_eq!(origin, world.origin_of(place));
             match task {
-                Task::Bury(_) => {
-                    self.engine.finish(ticket, Fate::DeadLettered(Out::Letter), world.now());
-                }
+                Task::Bury(_) => self.bury(ticket, world),
                 Task::Park(Reason::Behind) if world.promise.broken == Break::RunBehind => {
                     self.end(ticket, place, attempt, record, world);
                 }
                 Task::Park(reason) => {
                     self.met.behind += usize::from(reason == Reason::Behind);
                     self.park(ticket, reason, attempt, world);
+                }
+                Task::Move => {
+                    self.met.moved += 1;
+                    let answer = self.engine.finish(ticket, Fate::Moved(Out::Move), world.now());
+                    assert!(matches!(answer, Finished::Taken));
                 }
                 Task::Run if self.config.inline => self.end(ticket, place, attempt, record, world),
                 Task::Run => self.flying.push((ticket, place, attempt, record)),
@@ -195,6 +201,12 @@ impl Replica {
         assert!(matches!(self.engine.finish(ticket, fate, world.now()), Finished::Taken));
     }
 
+    fn bury(&mut self, ticket: Ticket, world: &World) {
+        let holds = self.engine.may_hold(ticket) && world.promise.broken != Break::NoHold;
+        let fate = if holds { Fate::Held(Out::Hold) } else { Fate::DeadLettered(Out::Letter) };
+        self.engine.finish(ticket, fate, world.now());
+    }
+
     /// An attempt fails, and another one may not.
     fn fail(&mut self, ticket: Ticket, place: Place, attempt: u32, record: Rec, world: &mut World) {
         world.suffered.insert(world.origin_of(place));
@@ -207,7 +219,7 @@ impl Replica {
         match self.engine.finish(ticket, Fate::Retry { record, after_ms }, now) {
             Finished::Exhausted { attempts, .. } => {
                 assert_eq!((attempts, attempts), (self.config.attempts, attempt));
-                self.engine.finish(ticket, Fate::DeadLettered(Out::Letter), now);
+                self.bury(ticket, world);
             }
             Finished::Park { attempts, delay_ms, .. } => {
                 assert_eq!(attempts, attempt);
@@ -243,7 +255,7 @@ impl Replica {
         let fate = match record.kind {
             Kind::Forward | Kind::Refused => Fate::Forwarded(Out::Forward),
             Kind::Drop => Fate::Dropped("where", Out::Drop),
-            Kind::Bad => Fate::DeadLettered(Out::Letter),
+            Kind::Bad => return self.bury(ticket, world),
             Kind::Flaky(times) if attempt > times => Fate::Forwarded(Out::Forward),
             Kind::Bulky if attempt > 2 => Fate::Forwarded(Out::Forward),
             Kind::Flaky(_) | Kind::Bulky => return self.try_again(ticket, attempt, record, world),
@@ -291,7 +303,7 @@ impl Replica {
             match broken {
                 Break::MarksOutside => world.apply_state(&plan),
                 Break::ReadUncommitted => world.pass_on(&self.sent),
-                Break::LossyAtLeastOnce => world.apply_positions(&plan)?,
+                Break::LossyAtLeastOnce => drop(world.apply_positions(&plan)?),
                 Break::CopiesOutside => {
                     let positions = plan.positions.iter().filter(|p| p.input == world.retry).cloned().collect();
                     world.apply_positions(&CommitPlan { positions, state: Vec::new() })?;
@@ -320,7 +332,7 @@ impl Replica {
         if fate == 3 {
             // The answer is lost, and so is the transaction; or only the answer.
             match broken {
-                Break::PositionsFirst | Break::LossyAtLeastOnce => world.apply_positions(&plan)?,
+                Break::PositionsFirst | Break::LossyAtLeastOnce => drop(world.apply_positions(&plan)?),
                 _ if rng.bool() => {
                     world.apply(&plan, &self.sent)?;
                     world.unheard += 1;
@@ -377,9 +389,13 @@ impl Replica {
             }
             let rebuilt = rebuilt.snapshot();
             let parked = self.engine.parked(*partition);
-            let open = world.open_copies(*partition);
+            let open = world.open_copies(*partition, CopyKind::Parked);
             if parked != open && world.promise.broken == Break::Nothing {
                 return Err(format!("R8: partition {partition}: set aside {parked:?}, open copies {open:?}"));
+            }
+            let (holds, marks) = (self.engine.holds(*partition), world.open_copies(*partition, CopyKind::Hold));
+            if holds != marks && world.promise.broken == Break::Nothing {
+                return Err(format!("R8: partition {partition}: holds {holds:?}, marks {marks:?}"));
             }
             if live.marks != rebuilt.marks {
                 let only = |a: &[_], b: &[_]| -> Vec<_> { a.iter().filter(|m| !b.contains(*m)).copied().collect() };
@@ -455,19 +471,24 @@ fn copy_of<'a>(
     size: usize,
     world: &World,
 ) -> Option<Copy<'a>> {
-    let Head { input, offset, attempts, due, sent_back } = record.head?;
+    let Head { input, offset, attempts, due, kind, forced } = record.head?;
     let broken = world.promise.broken;
+    let sent_back = kind == CopyKind::SentBack;
     Some(Copy {
         origin_input: input,
         origin_offset: offset,
-        key: key.as_ref().map(|k| &k[..]).filter(|_| sent_back.is_none() || broken != Break::SentBackAnyhow),
+        key: key.as_ref().map(|k| &k[..]).filter(|_| !sent_back || broken != Break::SentBackAnyhow),
         id,
         timestamp: world.told_time(record.timestamp),
         size,
-        attempts,
+        attempts: if broken == Break::FreeAny && matches!(kind, CopyKind::Hold | CopyKind::Free) {
+            0
+        } else {
+            attempts
+        },
         delay_ms: u64::try_from(due - world.now().wall_ms).unwrap_or(0),
-        parked: sent_back.is_none() || broken == Break::SentBackAsParked,
-        forced: sent_back == Some(true) && broken != Break::ForgetForced,
+        kind: if sent_back && broken == Break::SentBackAsParked { CopyKind::Parked } else { kind },
+        forced: forced && broken != Break::ForgetForced,
     })
 }
 

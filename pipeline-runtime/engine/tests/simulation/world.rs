@@ -2,55 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millstream_engine::{CommitPlan, Now, Order, Place};
+use millstream_engine::{CommitPlan, CopyKind, Now, Order, Place};
 
-/// How the world is broken on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Break {
-    Nothing,
-    /// Positions are durable before the outputs: a crash between loses them.
-    PositionsFirst,
-    /// Dedup marks are durable even when the transaction is not.
-    MarksOutside,
-    /// A replica that lost a partition may still commit.
-    NoFence,
-    /// The engine is told to keep no order where keys have to be: later records overtake a failing one.
-    OvertakeKey,
-    /// The same where partitions have to be in order.
-    OvertakePartition,
-    /// What an aborted transaction wrote is read by the next stage.
-    ReadUncommitted,
-    /// A new owner begins all inputs at the position of the first.
-    MixInputs,
-    /// All records seem to be of one time, so that no id leaves the window.
-    StoppedClock,
-    /// The engine's window is shorter than what was promised.
-    ShortWindow,
-    /// At-least-once delivery that commits before the outputs are delivered.
-    LossyAtLeastOnce,
-    /// Records are read without a look at the budget.
-    Flood,
-    /// A later record of a key that is set aside is run.
-    RunBehind,
-    /// The engine does not learn that later records of a key were set aside, so the key is free too early.
-    FreeEarly,
-    /// A new owner does not look which keys are set aside.
-    NoScan,
-    /// What an aborted transaction had freed stays free.
-    NoRollback,
-    /// That a copy ended is durable even when the transaction is not.
-    CopiesOutside,
-    /// Copies are durable even when the transaction is not.
-    ParkOutside,
-    /// A letter is sent back, and that it was is forgotten.
-    SendTwice,
-    /// The engine is not told that a letter is to pass dedup.
-    ForgetForced,
-    /// The engine is told that keys wait for letters that are sent back.
-    SentBackAsParked,
-    /// Letters that are sent back are run in any order.
-    SentBackAnyhow,
-}
+pub use crate::breaks::Break;
 
 /// What the filter does with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +29,9 @@ pub struct Head {
     pub attempts: u32,
     /// By the wall clock.
     pub due: i64,
-    /// A letter that was sent back; whether past dedup.
-    pub sent_back: Option<bool>,
+    pub kind: CopyKind,
+    /// A letter that is to pass dedup.
+    pub forced: bool,
 }
 
 /// One record of the input.
@@ -89,6 +44,8 @@ pub struct Rec {
     /// Its kind in the next stage.
     pub then: Kind,
     pub timestamp: i64,
+    /// How often its letter was sent back before.
+    pub sent: u32,
     /// What it is an output of, in the stage before.
     pub origin: Option<Place>,
     /// Of a copy.
@@ -101,6 +58,12 @@ pub enum Out {
     Forward,
     Drop,
     Letter,
+    /// A dead letter, and the mark that it holds its key.
+    Hold,
+    /// A copy that is written again.
+    Move,
+    /// A hold is over; nothing became visible.
+    Freed,
     /// A copy for `.retry`.
     Park {
         attempts: u32,
@@ -116,6 +79,10 @@ pub struct Ended {
     /// Where its copy lies, if it is the end of a letter that was sent back.
     pub sent_back: Option<i64>,
     pub out: Out,
+    /// A dead letter that holds its key, as promised.
+    pub holds: bool,
+    /// Of a dead letter that was sent back.
+    pub redriven: bool,
     /// No partition's time was later when it became visible.
     pub latest: i64,
 }
@@ -132,6 +99,8 @@ pub struct Promise {
     pub exact_input: bool,
     /// Attempts of a record in all.
     pub attempts: u32,
+    /// Dead letters hold their keys.
+    pub hold: bool,
     pub broken: Break,
 }
 
@@ -156,7 +125,7 @@ pub struct Partition {
     /// Which of them are letters that were sent back.
     pub sent: BTreeSet<usize>,
     /// The latest time of a record that was read, no later than the wall clock then.
-    latest: i64,
+    pub latest: i64,
 }
 
 /// Where the wall clock begins.
@@ -182,6 +151,19 @@ pub struct World {
     pub suffered: BTreeSet<Place>,
     /// Records that were set aside, and copies that were loaded, in all.
     pub parked: usize,
+    /// Letters that hold their keys and nobody has decided about; and letters that were released; with how often each was
+    /// sent back before.
+    pub undecided: BTreeSet<(Place, u32)>,
+    pub released: BTreeSet<(Place, u32)>,
+    /// The last letter of each record that held its key, by how often it was sent back before.
+    pub held: BTreeMap<Place, u32>,
+    /// Letters that were sent back, of whose holds somebody may say late that they are over.
+    pub outdated: BTreeSet<(Place, u32)>,
+    /// Holds, and copies that were written again, in all.
+    pub holds: usize,
+    pub moved: BTreeSet<Place>,
+    /// Letters that were sent back, in all.
+    pub sent_back: u64,
 }
 
 impl World {
@@ -204,6 +186,13 @@ impl World {
             outages: Vec::new(),
             suffered: BTreeSet::new(),
             parked: 0,
+            undecided: BTreeSet::new(),
+            released: BTreeSet::new(),
+            held: BTreeMap::new(),
+            outdated: BTreeSet::new(),
+            holds: 0,
+            moved: BTreeSet::new(),
+            sent_back: 0,
         }
     }
 
@@ -221,16 +210,19 @@ impl World {
         self.outages.iter().any(|(k, from, to)| (k.is_none() || *k == key) && (*from..*to).contains(&self.now))
     }
 
-    /// Where the records of open copies were first read, sorted.
-    pub fn open_copies(&self, partition: u32) -> Vec<(u16, i64)> {
+    /// Where the records of open copies of a kind were first read, sorted.
+    pub fn open_copies(&self, partition: u32, kind: CopyKind) -> Vec<(u16, i64)> {
         let log = &self.partitions[partition as usize].inputs[usize::from(self.retry)];
-        let open = log
-            .records
-            .iter()
-            .filter(|r| !log.covered.contains(&r.offset))
-            .filter_map(|r| r.head)
-            .filter(|h| h.sent_back.is_none());
-        open.map(|head| (head.input, head.offset)).collect::<BTreeSet<_>>().into_iter().collect()
+        let open = log.records.iter().filter(|r| !log.covered.contains(&r.offset)).filter_map(|r| r.head);
+        let open = open.filter(|head| head.kind == kind).map(|head| (head.input, head.offset));
+        open.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Something is in `.retry`, perhaps with a marker after it.
+    pub fn append(&mut self, slot: u32, record: Rec) {
+        let retry = &mut self.partitions[slot as usize].inputs[usize::from(self.retry)];
+        retry.records.push(Rec { offset: retry.end, ..record });
+        retry.end += 1 + retry.end % 2;
     }
 
     /// Where a record was first read.
@@ -267,7 +259,17 @@ impl World {
                     let timestamp = if from_the_future && rng.u8(..50) == 0 { i64::MAX / 4 } else { time };
                     let (kind, then) = (Kind::any(rng), Kind::any(rng));
                     let offset = input.end;
-                    input.records.push(Rec { offset, key, id, kind, then, timestamp, origin: None, head: None });
+                    input.records.push(Rec {
+                        offset,
+                        key,
+                        id,
+                        kind,
+                        then,
+                        timestamp,
+                        sent: 0,
+                        origin: None,
+                        head: None,
+                    });
                     input.end += 1;
                 }
                 input.end += rng.i64(0..3);
@@ -325,13 +327,19 @@ impl World {
 
     /// Applies a transaction.
     pub fn apply(&mut self, plan: &CommitPlan, outputs: &[(Place, Out)]) -> Result<(), String> {
-        self.apply_positions(plan)?;
+        let ended = self.apply_positions(plan)?;
         self.apply_state(plan);
+        // A letter that was sent back and gave nothing was a duplicate.
+        for place in ended.into_iter().filter(|place| !outputs.iter().any(|(p, _)| p == place)) {
+            self.note_freed(place);
+        }
         self.apply_outputs(outputs);
         Ok(())
     }
 
-    pub fn apply_positions(&mut self, plan: &CommitPlan) -> Result<(), String> {
+    /// Gives the letters that ended, and the ends of holds.
+    pub fn apply_positions(&mut self, plan: &CommitPlan) -> Result<Vec<Place>, String> {
+        let mut ended = Vec::new();
         for position in &plan.positions {
             let partition = position.slot;
             let input = &mut self.partitions[partition as usize].inputs[usize::from(position.input)];
@@ -346,13 +354,19 @@ impl World {
                 if !done && input.covered.contains(&o) {
                     return Err(format!("R1: offset {o} of partition {partition} was committed and is not any more"));
                 }
-                if done && input.covered.insert(o) && record.head.is_none() {
-                    self.finished += 1;
+                if done && input.covered.insert(o) {
+                    match record.head.map(|head| head.kind) {
+                        None => self.finished += 1,
+                        Some(CopyKind::First | CopyKind::Free) => {
+                            ended.push(Place { slot: partition, input: position.input, offset: o });
+                        }
+                        Some(_) => {}
+                    }
                 }
             }
             input.committed = (position.offset, position.metadata.clone());
         }
-        Ok(())
+        Ok(ended)
     }
 
     pub fn apply_state(&mut self, plan: &CommitPlan) {
@@ -364,27 +378,41 @@ impl World {
     pub fn apply_outputs(&mut self, outputs: &[(Place, Out)]) {
         for (place, out) in outputs {
             let origin = self.origin_of(*place);
-            if let Out::Park { attempts, due } = *out {
-                self.set_aside(*place, attempts, due);
-                continue;
+            match *out {
+                Out::Park { attempts, due } => {
+                    self.set_aside(*place, attempts, due);
+                    continue;
+                }
+                Out::Move => {
+                    self.moved.insert(origin);
+                    let record = self.record(*place).clone();
+                    self.append(place.slot, record);
+                    continue;
+                }
+                Out::Hold => self.mark(*place),
+                _ => {}
             }
             let head = if place.input == self.retry { self.record(*place).head } else { None };
-            let is_sent_back = head.is_some_and(|head| head.sent_back.is_some());
+            let kind = head.map(|head| head.kind);
+            let holds =
+                matches!(out, Out::Letter | Out::Hold) && self.promise.hold && self.record(*place).key.is_some();
+            let redriven = kind == Some(CopyKind::First);
+            let sent_back = (kind == Some(CopyKind::SentBack)).then_some(place.offset);
             let partition = &mut self.partitions[place.slot as usize];
-            let sent_back = is_sent_back.then_some(place.offset);
+            let out = if *out == Out::Hold { Out::Letter } else { *out };
             let Place { input, offset, .. } = origin;
-            partition.outputs.push(Ended { input, offset, sent_back, out: *out, latest: partition.latest });
+            let latest = partition.latest;
+            partition.outputs.push(Ended { input, offset, sent_back, out, holds, redriven, latest });
         }
         self.pass_on(outputs);
     }
 
-    /// A copy is in `.retry`, with a marker after it.
+    /// A copy is in `.retry`.
     pub fn set_aside(&mut self, place: Place, attempts: u32, due: i64) {
         let record = self.record(place).clone();
-        let head = Head { input: place.input, offset: place.offset, attempts, due, sent_back: None };
-        let retry = &mut self.partitions[place.slot as usize].inputs[usize::from(self.retry)];
-        retry.records.push(Rec { offset: retry.end, head: Some(head), ..record });
-        retry.end += 1 + retry.end % 2;
+        let head =
+            Head { input: place.input, offset: place.offset, attempts, due, kind: CopyKind::Parked, forced: false };
+        self.append(place.slot, Rec { head: Some(head), ..record });
         self.parked += 1;
     }
 
@@ -393,7 +421,7 @@ impl World {
         for (place, _) in outputs.iter().filter(|(_, out)| *out == Out::Forward) {
             let record = self.record(*place).clone();
             let origin = Some(self.origin_of(*place));
-            self.fresh.push((place.slot, Rec { kind: record.then, origin, ..record }));
+            self.fresh.push((place.slot, Rec { kind: record.then, sent: 0, origin, ..record }));
         }
     }
 

@@ -12,7 +12,7 @@ use super::moved::moved_to;
 use super::repartition;
 use crate::control::Control;
 use crate::growth::Added;
-use crate::plan::calls_out;
+use crate::plan::sets_aside;
 use crate::source;
 use crate::topics::counts;
 
@@ -290,7 +290,7 @@ fn wanted(pipeline: &Pipeline, there: &BTreeMap<String, i32>) -> Vec<TopicPlan> 
         if stage.dedup.is_some() {
             add(&stage.state, count);
         }
-        if calls_out(stage) {
+        if sets_aside(stage) {
             add(&stage.retry_topic, count);
         }
     }

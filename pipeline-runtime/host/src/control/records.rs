@@ -27,7 +27,7 @@ pub struct ScaleOrder {
     pub at: i64,
 }
 
-/// `retry/<stage>`: a dead letter was sent back to a stage that had no topic `.retry` before.
+/// `retry/<stage>`: the stage has a topic `.retry`: it sets records aside, or a dead letter was sent back to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryMade {
     /// When, ms since 1970.

@@ -11,6 +11,7 @@ use super::report::{STALE_MS, reports};
 use super::{Control, Counts, Entries, Follower, Orders, ProcessReport, Rates, StageReport, Trouble};
 use crate::clock::wall_ms;
 use crate::growth::Added;
+use crate::held;
 use crate::replay::in_place::{self, ReplayStatus};
 use crate::source;
 
@@ -77,6 +78,8 @@ pub struct StageStatus {
     pub more_dead_letters: bool,
     /// The last replay of it.
     pub replay: Option<ReplayStatus>,
+    /// Keys that dead letters hold. How many records wait behind them is in `counts`.
+    pub held_keys: u64,
     /// How many replicas there shall be and are.
     pub replicas: ReplicasStatus,
     /// Partitions of its input that were added and wait for the old ones.
@@ -135,12 +138,18 @@ impl<'a> Watcher<'a> {
             lags.push(lag(self.log, stage)?);
             letters.push(self.letters.count(self.log, &stage.dlq, &stage.name, &entries)?);
         }
+        let holds = self.pipeline.stages.iter().map(|s| held::look(self.log, &s.group, &s.retry_topic));
+        let holds = holds.collect::<LogResult<Vec<_>>>()?;
         let mut status = summarize(self.pipeline, &entries, wall_ms());
         status.sources = self.pipeline.sources.iter().map(|s| source_status(self.log, s)).collect::<LogResult<_>>()?;
         // What cannot be read is among the problems already.
         let replays = in_place::all(&entries).unwrap_or_default();
         for (known, stage) in status.stages.iter_mut().zip(&self.pipeline.stages) {
             known.replay = ReplayStatus::last(self.log, &stage.group, &stage.name, &replays)?;
+        }
+        for (stage, holds) in status.stages.iter_mut().zip(holds) {
+            // As `.retry` says it: also while no process runs.
+            (stage.held_keys, stage.counts.held) = (holds.keys(), holds.records);
         }
         for ((stage, lag), (count, more)) in status.stages.iter_mut().zip(lags).zip(letters) {
             (stage.lag, stage.dead_letters, stage.more_dead_letters) = (lag, count, more);
@@ -219,6 +228,7 @@ fn stage_status(stage: &str, replicas: u32, orders: &Orders, reports: Vec<(&str,
         dead_letters: 0,
         more_dead_letters: false,
         replay: None,
+        held_keys: 0,
         replicas: ReplicasStatus {
             file: replicas,
             ordered: orders.scale.get(stage).copied(),

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use millstream_log::{Class, Log, LogError, LogResult};
+use millstream_spec::model::{Pipeline, Stage};
 
 use super::place::Place;
 use super::reading::patiently;
 use super::redrive::Destination;
 use crate::clock::wall_ms;
-use crate::control::{Control, Orders};
+use crate::control::{Change, Control, Orders};
+use crate::plan::sets_aside;
 use crate::shared::Stop;
 use crate::topics;
 
@@ -45,4 +47,21 @@ impl Place {
         }
         patiently(stop, || control.put(vec![Orders::retry_made(&self.stage, wall_ms())?]))
     }
+}
+
+/// Tells processes that run an older file, in which a stage set nothing aside, that it does now: they read its `.retry`
+/// too, and keep the order of what lies there. To be done before the first replica here starts.
+///
+/// # Errors
+/// The log failed.
+pub fn announce<'a>(
+    log: &dyn Log,
+    pipeline: &Pipeline,
+    stages: impl Iterator<Item = &'a Stage>,
+    orders: Option<&Orders>,
+) -> LogResult<()> {
+    let Some(orders) = orders else { return Ok(()) };
+    let news = stages.filter(|stage| sets_aside(stage) && !orders.retry.contains(&stage.name));
+    let changes = news.map(|stage| Orders::retry_made(&stage.name, wall_ms())).collect::<LogResult<Vec<Change>>>()?;
+    if changes.is_empty() { Ok(()) } else { Control::of(log, &pipeline.name).put(changes) }
 }

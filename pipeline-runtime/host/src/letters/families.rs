@@ -114,6 +114,7 @@ fn ours(f: &Family<'_>) -> ErrorFields {
         redrives: f.number("redrives").unwrap_or(0),
         edited: f.number("edited").unwrap_or(0),
         omitted: f.text("omitted"),
+        hold: f.raw("hold").is_some(),
         id: String::new(),
     }
 }

@@ -8,6 +8,7 @@ use millstream_log::LogRecord;
 use serde::Serialize;
 
 use super::families;
+use crate::held::Origin;
 
 /// The form of our own headers that this version knows.
 const VERSION: u32 = 1;
@@ -29,6 +30,8 @@ pub struct Letter {
     pub id: Option<Bytes>,
     /// Whether somebody has sent it again, edited it away or purged it.
     pub done: bool,
+    /// Whether its key waits for somebody to decide about it.
+    pub holds: bool,
 }
 
 /// What the headers say of the error. Texts that are not there are empty; in JSON they are null.
@@ -75,6 +78,9 @@ pub struct ErrorFields {
     pub redrives: i64,
     /// How often it was edited.
     pub edited: i64,
+    /// Whether it held its key when it was written.
+    #[serde(skip)]
+    pub hold: bool,
     /// What is left out of the letter because it was too large.
     #[serde(serialize_with = "or_null")]
     pub omitted: String,
@@ -88,7 +94,7 @@ impl Letter {
     /// Reads the headers of a record in a dead-letter topic.
     pub fn new(topic: Arc<str>, partition: i32, record: LogRecord) -> Self {
         let families::Read { error, own, id } = families::read(&record);
-        Self { topic, partition, record, headers: own, error, id, done: false }
+        Self { topic, partition, record, headers: own, error, id, done: false, holds: false }
     }
 
     /// Whether a later version of Millstream wrote it: its headers may mean something else.
@@ -100,6 +106,16 @@ impl Letter {
     /// Where it lies, as people write it: `partition:offset`.
     pub fn place(&self) -> String {
         format!("{}:{}", self.partition, self.record.offset)
+    }
+
+    /// Where its record was first read, if it says so.
+    pub fn origin(&self) -> Option<Origin> {
+        Some((self.error.topic.clone(), self.error.partition?, self.error.offset?))
+    }
+
+    /// How often it was sent back before, as the mark of its hold says it.
+    pub fn sent(&self) -> u32 {
+        u32::try_from(self.error.redrives).unwrap_or(0)
     }
 
     /// The time of the record that failed, or of the letter where that is not known.

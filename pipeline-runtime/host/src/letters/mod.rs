@@ -6,13 +6,15 @@
 //!
 //! Pure: `letter.rs` and `families.rs` (headers -> [`Letter`]), `select.rs` (which ones), `groups.rs`, `done.rs`,
 //! `redrive.rs` and `edit.rs` (what becomes of one). With the log: `marks.rs` and `reading.rs` (who only looks),
-//! `worker.rs` (who changes something; start reading there), `back.rs` (how letters come back to their stage).
+//! `worker.rs` (who changes something; start reading there), `back.rs` (how letters come back to their stage), `hold.rs`
+//! (which ones hold their keys, and the end of that).
 
 mod back;
 mod done;
 mod edit;
 mod families;
 mod groups;
+mod hold;
 mod letter;
 mod marks;
 mod payload;
@@ -22,13 +24,16 @@ mod redrive;
 mod select;
 mod worker;
 
+pub(crate) use back::announce;
 pub use done::Done;
 pub use edit::{Edit, EditError, replaced};
+pub(crate) use families::REDRIVE_HEADER;
 pub use groups::{Group, Groups};
+pub use hold::LetterHolds;
 pub use letter::{ErrorFields, Letter};
 pub use payload::{Decoded, Form};
 pub use place::Place;
 pub use reading::{Reading, free, read};
-pub use redrive::{Destination, OMITTED, Redrive};
+pub use redrive::{Destination, HOLDS, HOLDS_NONE, OMITTED, Redrive};
 pub use select::{Condition, Fault, Select};
 pub use worker::{Pace, Refused, Report, Verdict, work};

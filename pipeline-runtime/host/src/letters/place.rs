@@ -20,6 +20,8 @@ pub struct Place {
     pub(super) retry: Option<Arc<str>>,
     /// The pipeline; of another system's topic, nothing.
     pub(super) pipeline: String,
+    /// The group of the stage; of another system's topic, nothing.
+    pub(super) reader: String,
     /// Who works on the letters is a member of this group, so that there is one at a time.
     pub(super) group: String,
     /// Where it is noted what is done.
@@ -59,6 +61,7 @@ impl Place {
             stage: stage.name.clone(),
             retry: Some(Arc::from(stage.retry_topic.as_str())),
             pipeline: pipeline.name.clone(),
+            reader: stage.group.clone(),
             group: format!("{}.letters", stage.group),
             control: Arc::from(format!("{}.control", pipeline.name)),
             key: format!("letters/{}/", stage.name),
@@ -73,6 +76,7 @@ impl Place {
             stage: stage.to_owned(),
             retry: None,
             pipeline: pipeline.to_owned(),
+            reader: format!("{pipeline}.{stage}"),
             group: format!("{pipeline}.{stage}.letters"),
             control: Arc::from(format!("{pipeline}.control")),
             key: format!("letters/{stage}/"),
@@ -87,6 +91,7 @@ impl Place {
             stage: String::new(),
             retry: None,
             pipeline: String::new(),
+            reader: String::new(),
             group: format!("{FOREIGN}.{topic}.letters"),
             control: Arc::from(format!("{FOREIGN}.control")),
             key: format!("letters/{topic}/"),

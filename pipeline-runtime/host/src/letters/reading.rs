@@ -55,6 +55,8 @@ pub fn read(
     }
     let mut reader = patiently(stop, || log.reader(Isolation::Committed))?;
     patiently(stop, || reader.assign(&from))?;
+    // After the ends: what holds a key is there when its letter is.
+    let holds = patiently(stop, || place.holds(log))?;
     let mut kept: Vec<Vec<Letter>> = vec![Vec::new(); partitions.len()];
     let mut bytes = 0;
     while next.iter().zip(&ends).any(|(next, end)| next < end) && !stop.draining() {
@@ -74,6 +76,7 @@ pub fn read(
                 bytes += record.size();
                 let mut letter = Letter::new(place.topic.clone(), p as i32, record);
                 letter.done = is_done;
+                letter.holds = !is_done && holds.of(&letter);
                 kept[p].push(letter);
             }
             next[p] = batch.next.max(next[p]);

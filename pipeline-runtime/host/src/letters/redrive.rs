@@ -47,6 +47,10 @@ pub const NEWER: &str = "written by a newer version";
 /// Why letters stay.
 pub const ELSEWHERE: &str = "read from a topic that the stage does not read";
 /// Why letters stay.
+pub const HOLDS: &str = "their keys wait for them; `dlq redrive` without `--to`, `dlq drop` or `dlq release` first";
+/// Why letters stay.
+pub const HOLDS_NONE: &str = "no key waits for them";
+/// Why letters stay.
 pub const TOO_OFTEN: &str = "sent as often as allowed";
 
 impl Redrive {
@@ -94,7 +98,12 @@ impl Redrive {
 fn note(letter: &Letter, inputs: &[String], force: bool) -> Option<Note> {
     let e = &letter.error;
     Some(Note {
-        reason: if force { Reason::Forced } else { Reason::Redriven },
+        reason: match (e.hold, force) {
+            (true, true) => Reason::ForcedFirst,
+            (true, false) => Reason::First,
+            (false, true) => Reason::Forced,
+            (false, false) => Reason::Redriven,
+        },
         input: u16::try_from(inputs.iter().position(|i| *i == e.topic)?).ok()?,
         topic: e.topic.clone(),
         partition: e.partition?,

@@ -30,6 +30,8 @@ pub enum Verdict {
     Leave(&'static str),
     /// It is done, and this is written for it.
     Finish(Option<Outgoing>),
+    /// It stays as it is, and this is written for it.
+    Send(Outgoing),
 }
 
 /// How fast.
@@ -280,7 +282,7 @@ impl Worker<'_> {
             records.push(marks::write(self.place, *p as i32, &mark)?);
             marks.push((*p as i32, mark));
         }
-        if marks.is_empty() {
+        if records.is_empty() {
             self.settle(draft, marks);
             return Ok(());
         }
@@ -337,6 +339,11 @@ impl Worker<'_> {
                 match (self.decide)(&letter)? {
                     Verdict::Pass => {}
                     Verdict::Leave(why) => *draft.left.entry(why).or_default() += 1,
+                    Verdict::Send(copy) => {
+                        draft.copies.push(Outgoing { tag: draft.letters.len() as u64, ..copy });
+                        draft.letters.push((p, offset));
+                        bytes += size;
+                    }
                     Verdict::Finish(copy) => {
                         if let Some(copy) = copy {
                             draft.copies.push(Outgoing { tag: draft.letters.len() as u64, ..copy });

@@ -139,7 +139,8 @@ impl Replica {
         let open = cx.gate.open();
         // A stage that never sets a key aside has the topic only once a dead letter was sent back to it.
         // Neither has a replay: what fails there waits in its lane, as only the range can pile up behind it.
-        let retries = plan.replay.is_none() && (plan.calls || cx.log.describe(&[&plan.retry])?[0].is_some());
+        let retries =
+            plan.replay.is_none() && (plan.calls || plan.hold || cx.log.describe(&[&plan.retry])?[0].is_some());
         let inputs = plan.inputs.len() as u16;
         let side = plan.inputs[1..].iter().map(|i| &i.topic).chain(retries.then_some(&plan.retry));
         let member = cx.log.join(MemberConfig {
@@ -228,11 +229,12 @@ impl Replica {
         let idle = waiting && !got && !unfinished;
         if self.engine.commit_due(self.clock.now(), idle) {
             self.commit()?;
-        } else if idle && !self.engine.has_uncommitted() {
-            // No commit comes that would look for skipped copies.
-            self.reread()?;
         }
         self.finish_leaving()?;
+        // Where no commit comes that would look for skipped copies, or what waits behind a hold has to be moved.
+        if self.parking.input.is_some() && !self.engine.has_uncommitted() {
+            self.reread()?;
+        }
         self.pause_full()?;
         self.tell_breaker();
         self.tell_full();
@@ -299,8 +301,8 @@ impl Replica {
 
     fn in_hand(&self) -> InHand {
         let (in_flight, retrying) = self.engine.held();
-        let parked = self.engine.parked_len() as u64;
-        InHand { in_flight: in_flight as u64, retrying: retrying as u64, parked, held: 0 }
+        let (parked, held) = self.engine.waiting_len();
+        InHand { in_flight: in_flight as u64, retrying: retrying as u64, parked: parked as u64, held: held as u64 }
     }
 
     /// The topics it reads, in the order of their numbers; that of its copies is the last.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use millstream_engine::{Copy, Fate, Now, Place, Reason, Ticket};
+use millstream_engine::{Copy, CopyKind, Fate, Now, Place, Reason, Ticket};
 use millstream_filter_api::Failure;
 use millstream_log::{Batch, Class, LogError, LogResult, Outgoing, Position, TopicPartition};
 
@@ -122,6 +122,22 @@ impl Replica {
         self.engine.finish(ticket, Fate::Parked(Written::from_elem(copy, 1)), now);
     }
 
+    /// Writes a copy again as it is, and ends its ticket.
+    pub(super) fn move_copy(&mut self, ticket: Ticket, place: Place, input: Input, now: Now) {
+        let note = input.past.as_ref().and_then(|past| past.note.as_ref());
+        let record = input.record;
+        let headers = note.map_or_else(|| record.headers.clone(), |note| note.headers(&record.headers));
+        let copy = Outgoing {
+            to: TopicPartition::new(Arc::clone(&self.cx.plan.retry), place.slot as i32),
+            headers,
+            key: record.key,
+            value: record.value,
+            timestamp: record.timestamp,
+            tag: 0,
+        };
+        self.engine.finish(ticket, Fate::Moved(Written::from_elem(copy, 1)), now);
+    }
+
     /// Cancels calls whose keys are to be set aside, and lets the engine set them aside.
     pub(super) fn cancel_overdue(&mut self) {
         let now = self.clock.now();
@@ -152,7 +168,8 @@ impl Replica {
     pub(super) fn reread(&mut self) -> LogResult<()> {
         let slots = self.engine.rereads(self.clock.now());
         let mut positions = Vec::with_capacity(slots.len());
-        for slot in slots {
+        // One that is still looked through is not read at all yet, and then from there on.
+        for slot in slots.into_iter().filter(|slot| !self.is_scanned(*slot)) {
             let Some(at) = self.engine.retry_position(slot) else { continue };
             tracing::debug!(stage = %self.cx.plan.group, slot, offset = at.offset, "reading copies again");
             positions.push(Position {
@@ -274,18 +291,21 @@ pub(super) fn copy<'a>(
     now: Now,
 ) -> Copy<'a> {
     let due = note.map_or(0, |n| n.due);
+    let readable = read.past.as_ref().is_none_or(|past| past.topic.is_none());
     Copy {
         origin_input: read.input,
         origin_offset: note.map_or(offset, |n| n.offset),
-        key,
+        // One that cannot be read belongs to no key.
+        key: key.filter(|_| readable),
         id,
         timestamp: read.record.timestamp,
         size,
         attempts: note.map_or(0, |n| n.attempts),
         // A clock that was wrong when it was written must not hold it for ever.
         delay_ms: u64::try_from(due.saturating_sub(now.wall_ms)).unwrap_or(0).min(LONGEST_WAIT_MS),
-        parked: note.is_some_and(|n| matches!(n.reason, retry_topic::Reason::Parked | retry_topic::Reason::Behind)),
-        forced: note.is_some_and(|n| n.reason == retry_topic::Reason::Forced),
+        kind: note.map_or(CopyKind::SentBack, |n| n.reason.kind()),
+        forced: note
+            .is_some_and(|n| matches!(n.reason, retry_topic::Reason::Forced | retry_topic::Reason::ForcedFirst)),
     }
 }
 

@@ -10,6 +10,7 @@ use super::commit::engine_error;
 use super::{Replica, Runner, WORK_SLICE};
 use crate::chain::Ended;
 use crate::dead_letter::{self, Reason};
+use crate::held;
 use crate::input::Input;
 use crate::outputs::Written;
 
@@ -74,6 +75,7 @@ impl Replica {
         match task {
             Task::Run => {}
             Task::Bury(_) => return self.bury_refused(ticket, place, input, now),
+            Task::Move => return self.move_copy(ticket, place, input, now),
             Task::Park(why) => return self.park(ticket, place, input, attempt, why, now),
         }
         if attempt > 1 && self.too_old(&input, now) {
@@ -122,9 +124,15 @@ impl Replica {
                 let codec = &self.cx.plan.inputs[usize::from(input.input)].codec;
                 match self.writer.write(&self.cx.plan, codec, &input.id, input.replay.as_ref(), records) {
                     Ok(written) => Fate::Forwarded(written),
-                    Err(failure) => {
-                        self.letter(place, &input, "", &failure, input.counted_attempts(), class_word(failure.class))
-                    }
+                    Err(failure) => self.letter(
+                        ticket,
+                        place,
+                        &input,
+                        "",
+                        &failure,
+                        input.counted_attempts(),
+                        class_word(failure.class),
+                    ),
                 }
             }
             Ended::Dropped(reason) => Fate::Dropped(reason, Written::new()),
@@ -133,7 +141,15 @@ impl Replica {
                 if failure.class == Class::Transient {
                     return self.retry(ticket, place, input, at, &failure, now);
                 }
-                self.letter(place, &input, &filter, &failure, input.counted_attempts(), class_word(failure.class))
+                self.letter(
+                    ticket,
+                    place,
+                    &input,
+                    &filter,
+                    &failure,
+                    input.counted_attempts(),
+                    class_word(failure.class),
+                )
             }
         };
         self.engine.finish(ticket, fate, now);
@@ -163,7 +179,7 @@ impl Replica {
             }
             Finished::Exhausted { record, attempts } => {
                 let filter = self.filter_name(at);
-                let fate = self.letter(place, &record, &filter, failure, attempts, "exhausted");
+                let fate = self.letter(ticket, place, &record, &filter, failure, attempts, "exhausted");
                 self.engine.finish(ticket, fate, now);
             }
         }
@@ -179,9 +195,9 @@ impl Replica {
     fn end_too_old(&mut self, ticket: Ticket, place: Place, input: Input, attempts: u32, failed: bool, now: Now) {
         let (code, message, filter) = input.past.as_ref().and_then(|p| p.failure.clone()).unwrap_or_default();
         let failure = Failure { class: Class::Transient, code, message, retry_after: None };
-        let letter = self.letter(place, &input, &filter, &failure, attempts, "exhausted");
-        let fate = match letter {
-            Fate::DeadLettered(letter) => Fate::Expired { letter, failed },
+        let fate = match self.letter(ticket, place, &input, &filter, &failure, attempts, "exhausted") {
+            Fate::DeadLettered(letter) => Fate::Expired { letter, failed, holds: false },
+            Fate::Held(letter) => Fate::Expired { letter, failed, holds: true },
             other => other,
         };
         self.engine.finish(ticket, fate, now);
@@ -199,13 +215,15 @@ impl Replica {
             at: now.wall_ms,
             refused: times - 1,
         };
-        let letter = dead_letter::letter(&self.cx.plan, &input, place.slot as i32, &reason);
         self.txn.letters.push(place);
-        self.engine.finish(ticket, Fate::DeadLettered(Written::from_elem(letter, 1)), now);
+        let fate = self.buried(ticket, place, &input, &reason);
+        self.engine.finish(ticket, fate, now);
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what a letter says, and whose it is")]
     fn letter(
         &self,
+        ticket: Ticket,
         place: Place,
         input: &Input,
         filter: &str,
@@ -222,8 +240,20 @@ impl Replica {
             at: crate::clock::wall_ms(),
             refused: 0,
         };
-        let letter = dead_letter::letter(&self.cx.plan, input, place.slot as i32, &reason);
-        Fate::DeadLettered(Written::from_elem(letter, 1))
+        self.buried(ticket, place, input, &reason)
+    }
+
+    /// The dead letter, and where it holds its key the mark of that. A letter that had to leave its key out holds none.
+    fn buried(&self, ticket: Ticket, place: Place, input: &Input, reason: &Reason<'_>) -> Fate<Input, Written> {
+        let (plan, slot) = (&self.cx.plan, place.slot as i32);
+        let holds = reason.refused < 2 && self.engine.may_hold(ticket);
+        let letter = dead_letter::letter(plan, input, slot, reason, holds);
+        if !holds {
+            return Fate::DeadLettered(Written::from_elem(letter, 1));
+        }
+        let mut written = Written::from_elem(letter, 1);
+        written.push(held::mark(plan, input, slot, reason));
+        Fate::Held(written)
     }
 
     fn filter_name(&self, at: usize) -> String {

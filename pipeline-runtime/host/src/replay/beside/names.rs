@@ -150,6 +150,8 @@ fn rename(pipeline: &mut Pipeline, own: &str) -> LogResult<()> {
     };
     let mut topics: BTreeMap<String, String> = BTreeMap::new();
     for stage in &mut pipeline.stages {
+        // Nobody is there to decide about its letters: what it would hold, it would never show.
+        stage.hold_key = false;
         for name in [&mut stage.group, &mut stage.dlq, &mut stage.state, &mut stage.retry_topic] {
             *name = moved(name);
         }

@@ -1,0 +1,83 @@
+//! How a running pipeline stands: what is asked by who waits for its end, and by who reports it.
+
+use std::sync::atomic::Ordering;
+
+use millstream_log::Log;
+
+use super::{Running, lock};
+use crate::control::StageReport;
+use crate::crew::Crew;
+use crate::reason::Reason;
+use crate::{held, idle};
+
+impl Running<'_> {
+    /// Why threads gave up.
+    pub fn reasons(&self) -> Vec<String> {
+        lock(&self.failed).iter().map(Reason::show).collect()
+    }
+
+    /// Whether the log has answered once, or was given up on.
+    pub fn asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// Whether all its replicas here wait for records. Asking the log is worth it only then.
+    pub fn quiet(&self) -> bool {
+        self.crews.iter().all(Crew::quiet) && !self.replays.busy()
+    }
+
+    /// Whether all replicas have ended.
+    pub(super) fn gone(&self) -> bool {
+        self.crews.iter().all(Crew::gone) && self.replays.gone()
+    }
+
+    /// Whether what was read and what ended adds up in replays too.
+    pub fn balanced(&self) -> bool {
+        self.replays.balanced()
+    }
+
+    pub(super) fn report(&self, crew: &Crew<'_>) -> StageReport {
+        let report = crew.report();
+        StageReport { trouble: report.trouble.or_else(|| self.replays.trouble(&crew.stage.name)), ..report }
+    }
+
+    /// Whether nothing more can happen in this process.
+    pub fn over(&self) -> bool {
+        let none_left = !self.crews.is_empty() && self.crews.iter().all(Crew::gave_up);
+        none_left || self.ended.load(Ordering::Acquire) || (self.dry() && self.quiet())
+    }
+
+    /// Why a stage here does not work its input off, if by order.
+    pub fn held_by_order(&self) -> Option<String> {
+        self.crews.iter().find_map(|crew| {
+            let (pipeline, stage) = (&self.pipeline.name, &crew.stage.name);
+            if crew.paused.load(Ordering::Acquire) && !crew.held_by_replay.load(Ordering::Acquire) {
+                Some(format!("stage `{stage}` is paused; `millstream resume {pipeline}.{stage}` lets it go on"))
+            } else if crew.wanted() == 0 {
+                Some(format!("stage `{stage}` is scaled to 0; `millstream scale {pipeline}.{stage} --reset` undoes it"))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Which stages here hold keys, one line each.
+    pub fn holds(&self, log: &dyn Log) -> Vec<String> {
+        self.crews.iter().filter_map(|crew| held::say(log, &self.pipeline.name, crew.stage)).collect()
+    }
+
+    /// Whether all input of the stages here is worked off.
+    pub fn worked_off(&self, log: &dyn Log) -> bool {
+        if !self.started.load(Ordering::Acquire) {
+            return false;
+        }
+        let here = |stage: &str| self.crews.iter().any(|crew| crew.stage.name == stage);
+        match idle::worked_off(log, self.pipeline, &here, &self.sources()) {
+            Ok(done) => done,
+            Err(e) => {
+                tracing::debug!(error = %e, "cannot tell whether all input is worked off");
+                false
+            }
+        }
+    }
+}

@@ -12,7 +12,7 @@ use serde_json::Value;
 /// The shortest that brokers take.
 const SESSION: Duration = Duration::from_secs(6);
 /// For what takes seconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(180);
 const KEYS: [&str; 8] = ["k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"];
 /// Which record of a key fails.
 const BAD: [(&str, u32); 3] = [("k0", 3), ("k1", 5), ("k2", 2)];
@@ -98,6 +98,10 @@ fn held_until_somebody_decides(site: &Site, name: &str) {
         said.contains("stage `work`: 3 keys held, 17 records wait behind") && said.contains("[keys_held]"),
         "{said}"
     );
+
+    // Processes of an older file, in which the stage only computed, hear that there is a `.retry` to be read.
+    let control = site.read(&format!("{name}.control"));
+    assert!(control.iter().any(|record| record.key.as_deref() == Some("retry/work")), "{control:?}");
 
     // Killed while they are held, by two processes, and with more records behind.
     let mut running = [site.run("run-0", &file), site.run("run-1", &file)];

@@ -11,7 +11,7 @@ use millstream_tests::process::wait_until;
 use millstream_tests::site::Site;
 
 pub const SESSION: Duration = Duration::from_secs(6);
-pub const PATIENCE: Duration = Duration::from_secs(150);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A pipeline whose first stage reads files, each as (name of the source, folder of the file). One without a name is
 /// the only one.

@@ -53,7 +53,8 @@ fn each_row_comes_once_on_kafka() {
     through_kills(&Site::kafka(cluster.bootstrap(), SESSION), &unique("files"), 2, 3);
 }
 
-/// Negative control: a worker that commits where a source stands before its records dies between both.
+/// Negative control: a worker that commits where a source stands before its records dies between both. The other source
+/// is as broken, and may be between them too when the process is dead at last.
 fn control(site: &Site, name: &str, breaks: &str) -> Vec<String> {
     use std::os::unix::process::ExitStatusExt;
 
@@ -67,9 +68,14 @@ fn control(site: &Site, name: &str, breaks: &str) -> Vec<String> {
     wrong(&site.read(&format!("{name}.merge")), &[("eu", 50), ("us", 50)])
 }
 
+fn loses(found: &[String]) -> bool {
+    eprintln!("{found:?}");
+    found.iter().any(|f| f == "50 rows of us are lost") && found.iter().all(|f| f.ends_with("are lost"))
+}
+
 #[test]
 fn a_position_before_its_rows_loses_them_on_the_embedded_log() {
-    assert_eq!(control(&Site::embedded(), "shop", "positions_first"), ["50 rows of us are lost"]);
+    assert!(loses(&control(&Site::embedded(), "shop", "positions_first")));
     assert!(control(&Site::embedded(), "shop", "nothing").is_empty());
 }
 
@@ -79,7 +85,7 @@ fn a_position_before_its_rows_loses_them_on_kafka() {
     let site = || Site::kafka(cluster.bootstrap(), SESSION);
     std::thread::scope(|scope| {
         let whole = scope.spawn(|| control(&site(), &unique("whole"), "nothing"));
-        assert_eq!(control(&site(), &unique("broken"), "positions_first"), ["50 rows of us are lost"]);
+        assert!(loses(&control(&site(), &unique("broken"), "positions_first")));
         assert!(whole.join().expect("no panic").is_empty());
     });
 }

@@ -2,6 +2,7 @@
 //! by record with what a computation in plain Rust over the same file says (`expected.rs`; it shares nothing with the
 //! engine).
 
+mod changed;
 mod expected;
 mod real;
 mod shop;

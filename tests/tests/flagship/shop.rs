@@ -57,6 +57,13 @@ impl Shop {
         format!("{}.{what}", self.name)
     }
 
+    /// Changes its file. `from` has to be in it.
+    pub fn change(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.pipeline()).expect("the pipeline");
+        assert!(text.contains(from), "the flagship has no {from:?} any more");
+        fs::write(self.pipeline(), text.replacen(from, to, 1)).expect("the pipeline");
+    }
+
     /// Begins a run.
     pub fn start(&self, what: &str) -> Process {
         let path = self.pipeline();
@@ -91,7 +98,8 @@ impl Shop {
         Outcome { records, letters }
     }
 
-    fn pipeline(&self) -> PathBuf {
+    /// Its file.
+    pub fn pipeline(&self) -> PathBuf {
         self.folder().join("pipeline.yaml")
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// The shortest that brokers take.
 pub const SESSION: Duration = Duration::from_secs(6);
 /// For what takes seconds on an idle machine.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 pub const PARTITIONS: &str = "2";
 
 /// What the service does with requests of a key, or with all.

@@ -7,8 +7,9 @@
 //!
 //! Start reading at [`Engine`], then `engine/start.rs` (which record runs next), `engine/finish.rs` (what became of
 //! it), `engine/commit.rs` (transactions), `engine/park.rs` (when a key is set aside), `engine/copies.rs` (how it comes
-//! back), `engine/hold.rs` (keys that wait for a decision). Beneath them: `tracker` (which offsets are done), `lanes` (order), `retry` (waiting), `dedup` (ids), `parked`
-//! (which keys are set aside), `holds`, `window` (which copies are held), `breaker` (whether all fails).
+//! back), `engine/hold.rs` (keys that wait for a decision). Beneath them: `tracker` (which offsets are done), `lanes` (order),
+//! `retry` (waiting), `dedup` (ids), `parked` (which keys are set aside), `holds` (which dead letters hold theirs), `window`
+//! (which copies are in memory), `breaker` (whether all fails).
 //!
 //! # Parking
 //! A record that fails for too long is *parked*: the host writes a *copy* of it to the last input of the stage, `.retry`,

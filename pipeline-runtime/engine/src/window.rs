@@ -104,6 +104,11 @@ impl Window {
         self.reading = self.reading.max(next);
     }
 
+    /// Below this nothing is read in this pass any more. `None`: reading is to go back, who knows when.
+    pub fn read_before(&self) -> Option<i64> {
+        self.coming.is_none().then_some(self.reading)
+    }
+
     /// Whether a pass is under way. Were it begun again before its end, what lies there might never be read.
     pub fn in_pass(&self) -> bool {
         self.coming.is_some() || self.reading < self.end
@@ -335,5 +340,19 @@ mod tests {
         assert!(!window.wants_pass(6 + ASK_AGAIN_MS, |_| true) && window.wants_pass(7 + ASK_AGAIN_MS, |_| true));
         window.see(0);
         assert!(!window.wants_pass(u64::MAX, |_| true), "it has begun");
+    }
+
+    #[test]
+    fn what_is_yet_to_be_read_is_known() {
+        let mut window = Window::new(10);
+        assert_eq!(window.read_before(), Some(10));
+        window.see(10);
+        window.read_to(20);
+        assert_eq!(window.read_before(), Some(20));
+        window.begin_pass(20, Vec::new(), 0);
+        window.read_to(21);
+        assert_eq!(window.read_before(), None, "a seek is under way");
+        window.see(12);
+        assert_eq!(window.read_before(), Some(13));
     }
 }

@@ -300,7 +300,7 @@ impl Member for KafkaMember {
             if batches.len() > before {
                 return Ok(Vec::new());
             }
-            read?;
+            read.map_err(overtaken)?;
             let left = end.saturating_duration_since(Instant::now());
             if self.signal.take_wake() || left.is_zero() {
                 return Ok(Vec::new());
@@ -450,6 +450,12 @@ impl Drop for KafkaMember {
             drop_apart(parts, Duration::ZERO);
         }
     }
+}
+
+/// A member reads from where its group stood. If that is gone, another owner has gone on and deleted what it has worked
+/// off, or retention has: who joins again is told which.
+fn overtaken(error: LogError) -> LogError {
+    if error.code == "offset_out_of_range" { LogError { class: Class::Fenced, ..error } } else { error }
 }
 
 /// How many lead partitions each side topic has too; the topics are there.

@@ -234,6 +234,13 @@ impl<R, O> Engine<R, O> {
         slots
     }
 
+    /// Below which offset of a slot's `.retry` nobody needs anything: all is committed, and reading is past it. A position
+    /// passes over what the owner before had finished, and so may be ahead of the reading. `None`: nothing is known of it.
+    pub fn retry_done(&self, slot: u32) -> Option<i64> {
+        let committed = self.retry_position(slot)?.offset;
+        Some(committed.min(self.slots.get(&slot)?.window.read_before()?))
+    }
+
     /// The committed position of a slot's `.retry`.
     pub fn retry_position(&self, slot: u32) -> Option<CommitPosition> {
         let input = self.config.retry_input?;

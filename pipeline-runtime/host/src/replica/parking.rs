@@ -259,11 +259,14 @@ impl Replica {
         let slots: BTreeSet<u32> = self.epochs.keys().map(|(slot, _)| *slot).collect();
         let mut deletions = Vec::new();
         for slot in slots {
-            let Some(at) = self.engine.retry_position(slot) else { continue };
-            let known = self.parking.trimmed.insert(slot, at.offset);
+            // At the end nothing is read any more.
+            let done =
+                if end { self.engine.retry_position(slot).map(|at| at.offset) } else { self.engine.retry_done(slot) };
+            let Some(done) = done else { continue };
+            let known = self.parking.trimmed.insert(slot, done);
             // What was there when the slot came is not known to be trimmed, unless there was nothing.
-            if at.offset > known.unwrap_or(0) {
-                deletions.push((TopicPartition::new(Arc::clone(&self.cx.plan.retry), slot as i32), at.offset));
+            if done > known.unwrap_or(0) {
+                deletions.push((TopicPartition::new(Arc::clone(&self.cx.plan.retry), slot as i32), done));
             }
         }
         if deletions.is_empty() {

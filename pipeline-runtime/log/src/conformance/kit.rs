@@ -18,6 +18,8 @@ pub(super) const PLENTY: Budget = Budget { records: 10_000, bytes: 64 << 20 };
 
 /// One poll while waiting for a condition: short, so that several members can be served in turn.
 pub(super) const TURN: Duration = Duration::from_millis(50);
+/// For the markers of a commit.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// A log with the habits of the suite.
 pub(super) struct Kit<'a> {
@@ -84,10 +86,9 @@ impl<'a> Kit<'a> {
     pub fn read(&self, topic: &str, partition: i32, isolation: Isolation) -> Vec<LogRecord> {
         let at = tp(topic, partition);
         let end = match isolation {
-            Isolation::Committed => End::Stable,
-            Isolation::Uncommitted => End::High,
+            Isolation::Committed => self.settled(&at),
+            Isolation::Uncommitted => self.end(&at, End::High),
         };
-        let end = self.end(&at, end);
         let mut reader = self.log.reader(isolation).expect("there is a reader");
         reader.assign(&[(at.clone(), 0)]).expect("the partition can be read");
         let mut records = Vec::new();
@@ -109,6 +110,19 @@ impl<'a> Kit<'a> {
     /// The values of [`Kit::read`] as a committed reader sees them, as text.
     pub fn values(&self, topic: &str, partition: i32) -> Vec<String> {
         self.read(topic, partition, Isolation::Committed).iter().map(text).collect()
+    }
+
+    /// The stable end, after commits that were acknowledged have had time to come to the partition. A transaction that
+    /// stays open is not waited for.
+    fn settled(&self, at: &TopicPartition) -> i64 {
+        let (high, deadline) = (self.end(at, End::High), Instant::now() + SETTLED);
+        loop {
+            let stable = self.end(at, End::Stable);
+            if stable >= high || Instant::now() > deadline {
+                return stable;
+            }
+            std::thread::sleep(TURN);
+        }
     }
 
     /// One end of one partition.

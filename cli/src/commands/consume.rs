@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use millstream_host::settled;
-use millstream_log::{Batch, Budget, End, Isolation, Log, Reader, TopicPartition};
+use millstream_log::{Batch, Budget, End, Isolation, Log, Reader, TopicPartition, settled};
 
 use crate::consume::from::{Begin, From};
 use crate::consume::line::LineWriter;

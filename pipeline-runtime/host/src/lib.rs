@@ -30,7 +30,6 @@ mod retention;
 mod retry_topic;
 mod run;
 mod running;
-mod settled;
 mod shared;
 mod source;
 mod summary;
@@ -48,7 +47,6 @@ pub use control::{
 pub use ids::{ID_HEADER, key_fields, root};
 pub use outputs::partition_for;
 pub use run::{Progress, RunError, RunOptions, run};
-pub use settled::settled;
 pub use shared::{Stop, Totals};
 pub use source::check_generator;
 pub use summary::{PipelineSummary, StageSummary, Summary};

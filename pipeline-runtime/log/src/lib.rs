@@ -15,6 +15,7 @@ mod member;
 mod partition;
 mod port;
 mod record;
+mod settled;
 
 pub use error::{Class, LogError, LogResult};
 pub use layer::{LogLayer, MemberLayer};
@@ -24,3 +25,4 @@ pub use port::{
     Committed, End, Granted, Isolation, Log, NewTopic, Reader, Retention, Right, Rights, TopicInfo, Writer,
 };
 pub use record::{Batch, Budget, LogRecord, Outgoing, TopicPartition};
+pub use settled::settled;

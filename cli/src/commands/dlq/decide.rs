@@ -43,7 +43,7 @@ pub fn run(args: DecideArgs, done: bool, cx: &Context) -> Outcome {
                     if letter.holds {
                         document.letters += 1;
                     } else {
-                        *document.left.entry(HOLDS_NONE.to_owned()).or_default() += 1;
+                        document.leave(HOLDS_NONE, 1);
                     }
                 }
                 ControlFlow::Continue(())
@@ -52,10 +52,7 @@ pub fn run(args: DecideArgs, done: bool, cx: &Context) -> Outcome {
         } else {
             let mut holds: Option<LetterHolds> = None;
             let report = work(&*log, place, Pace::default(), &stop, &mut |letter| {
-                let holds = match &mut holds {
-                    Some(holds) => holds,
-                    none => none.insert(place.holds(&*log)?),
-                };
+                let holds = place.holds_once(&*log, &mut holds)?;
                 let holding = holds.open(letter);
                 if !choice.takes(place, letter) {
                     return Ok(Verdict::Pass);
@@ -72,12 +69,9 @@ pub fn run(args: DecideArgs, done: bool, cx: &Context) -> Outcome {
             stopped |= document.add(&place.topic, report);
             if over && args.which.is_of_keys() {
                 // Looked at anew: without a letter nobody was asked.
-                let holds = match holds {
-                    Some(holds) => holds,
-                    None => place.holds(&*log).map_err(|e| Failure::log(&e))?,
-                };
+                let holds = place.holds_once(&*log, &mut holds).map_err(|e| Failure::log(&e))?;
                 let key = args.which.key.as_deref().map(str::as_bytes);
-                orphans += place.free_orphans(&*log, &holds, key).map_err(|e| Failure::log(&e))?;
+                orphans += place.free_orphans(&*log, holds, key).map_err(|e| Failure::log(&e))?;
             }
         }
         choice.say_undecided();

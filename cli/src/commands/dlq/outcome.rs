@@ -42,11 +42,16 @@ pub struct Refusal {
 }
 
 impl Document {
+    /// So many letters stay as they are, and why.
+    pub fn leave(&mut self, why: &str, count: u64) {
+        *self.left.entry(why.to_owned()).or_default() += count;
+    }
+
     /// Adds what was done in one topic.
     pub fn add(&mut self, topic: &str, report: Report) -> bool {
         self.letters += report.finished;
         for (why, count) in report.left {
-            *self.left.entry(why.to_owned()).or_default() += count;
+            self.leave(why, count);
         }
         self.refused.extend(report.refused.into_iter().map(|r| Refusal {
             topic: topic.to_owned(),

@@ -13,7 +13,8 @@ use crate::failure::{Failure, Outcome};
 
 /// Throw letters away
 ///
-/// They count as done. One that holds its key stays: `drop` or `release` lets the key go on. Where everything from the beginning of a partition is done, its records are deleted.
+/// They count as done. One that holds its key stays: `drop` or `release` lets the key go on. Where everything from the
+/// beginning of a partition is done, its records are deleted.
 #[derive(Args, Debug)]
 pub struct PurgeArgs {
     #[command(flatten)]
@@ -39,7 +40,7 @@ pub fn run(args: PurgeArgs, cx: &Context) -> Outcome {
             read(&*log, place, &Reading::default(), &stop, &mut |letter| {
                 if choice.takes(place, &letter) {
                     if letter.holds {
-                        *document.left.entry(HOLDS.to_owned()).or_default() += 1;
+                        document.leave(HOLDS, 1);
                     } else {
                         document.letters += 1;
                     }
@@ -53,10 +54,7 @@ pub fn run(args: PurgeArgs, cx: &Context) -> Outcome {
                 if !choice.takes(place, letter) {
                     return Ok(Verdict::Pass);
                 }
-                let holds = match &mut holds {
-                    Some(holds) => holds,
-                    none => none.insert(place.holds(&*log)?),
-                };
+                let holds = place.holds_once(&*log, &mut holds)?;
                 // Without it nobody could ever let its key go on.
                 Ok(if holds.of(letter) { Verdict::Leave(HOLDS) } else { Verdict::Finish(None) })
             });

@@ -73,10 +73,7 @@ pub fn run(args: RedriveArgs, cx: &Context) -> Outcome {
         let report = work(&*log, place, Pace { rate: args.rate }, &stop, &mut |letter| {
             let copy = choice.takes(place, letter).then(|| redrive.copy(letter));
             if args.to.is_some() && matches!(copy, Some(Ok(_))) {
-                let holds = match &mut holds {
-                    Some(holds) => holds,
-                    none => none.insert(place.holds(&*log)?),
-                };
+                let holds = place.holds_once(&*log, &mut holds)?;
                 if holds.of(letter) {
                     return Ok(Verdict::Leave(HOLDS));
                 }
@@ -142,13 +139,13 @@ fn dry_run(
             match choice.takes(place, &letter).then(|| redrive.copy(&letter)) {
                 None => {}
                 Some(Ok(_)) if args.to.is_some() && letter.holds => {
-                    *document.left.entry(HOLDS.to_owned()).or_default() += 1;
+                    document.leave(HOLDS, 1);
                 }
                 Some(Ok(_)) => {
                     document.letters += 1;
                     groups.add(&letter, &place.stage);
                 }
-                Some(Err(why)) => *document.left.entry(why.to_owned()).or_default() += 1,
+                Some(Err(why)) => document.leave(why, 1),
             }
             ControlFlow::Continue(())
         })

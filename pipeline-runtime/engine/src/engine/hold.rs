@@ -251,8 +251,8 @@ impl<R, O> Engine<R, O> {
 
 /// Which copies are to be written again at the end, if they cannot run now: where finished ranges are half full and keys
 /// are held, the shortest stretches between them, so that those of a key with very many are moved rarely; where ranges are
-/// nearly full, or leave no room for the end of a hold, or what is done takes most of the log, all. At full ranges a copy that waits for one which has no room
-/// would otherwise wait for ever, where the two lie in the log in the wrong order.
+/// nearly full, or leave no room for the end of a hold, or what is done takes most of the log, all. At full ranges a copy
+/// that waits for one which has no room would otherwise wait for ever, where the two lie in the log in the wrong order.
 fn to_move(state: &mut Slot, input: usize, mono_ms: u64) -> Vec<(i64, i64)> {
     let due = state.ended >= MOVE_AFTER || state.moved_at.is_none_or(|at| mono_ms >= at + MOVE_EVERY_MS);
     if state.parked.is_empty() || !due || state.window.in_pass() {

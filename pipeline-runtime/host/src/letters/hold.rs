@@ -29,6 +29,14 @@ impl Place {
         Ok(LetterHolds { holds, seen: BTreeSet::new() })
     }
 
+    /// The same, looked at once and kept in `known`.
+    pub fn holds_once<'h>(&self, log: &dyn Log, known: &'h mut Option<LetterHolds>) -> LogResult<&'h mut LetterHolds> {
+        Ok(match known {
+            Some(holds) => holds,
+            none => none.insert(self.holds(log)?),
+        })
+    }
+
     /// The word that the hold of a letter is over.
     pub fn free(&self, letter: &Letter) -> Option<Outgoing> {
         let origin = letter.origin()?;

@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_filter_api::Headers;
-use millstream_log::{Budget, Class, End, Isolation, Log, LogError, LogResult, Outgoing, TopicPartition};
+use millstream_log::{Budget, Class, End, Isolation, Log, LogError, LogResult, Outgoing, TopicPartition, settled};
 
 use super::done::Done;
 use super::place::Place;
 use crate::clock::wall_ms;
-use crate::settled::settled;
 
 const BUDGET: Budget = Budget { records: 10_000, bytes: 8 << 20 };
 /// Longer than a dead worker's open transaction can hold readers back.

@@ -3,12 +3,11 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use millstream_log::{Budget, Class, End, Isolation, Log, LogError, LogResult, TopicPartition};
+use millstream_log::{Budget, Class, End, Isolation, Log, LogError, LogResult, TopicPartition, settled};
 
 use super::letter::Letter;
 use super::marks;
 use super::place::Place;
-use crate::settled::settled;
 use crate::shared::Stop;
 
 const BUDGET: Budget = Budget { records: 10_000, bytes: 4 << 20 };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use millstream_log::{
     Budget, Class, Delivery, End, Event, Isolation, Log, LogError, LogRecord, LogResult, Member, MemberConfig,
-    Outgoing, Position, Reader, Sent, TopicPartition,
+    Outgoing, Position, Reader, Sent, TopicPartition, settled,
 };
 
 use super::done::Done;
@@ -19,7 +19,6 @@ use super::letter::Letter;
 use super::marks;
 use super::place::Place;
 use super::reading::{PATIENCE, patiently};
-use crate::settled::settled;
 use crate::shared::Stop;
 
 /// What to do with a letter.

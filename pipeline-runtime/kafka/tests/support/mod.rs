@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use millstream_kafka::{KafkaConfig, KafkaLog};
 use millstream_log::{
-    Budget, Delivery, End, Isolation, Log, LogRecord, MemberConfig, NewTopic, Outgoing, Retention, TopicPartition,
+    Budget, Delivery, Isolation, Log, LogRecord, MemberConfig, NewTopic, Outgoing, Retention, TopicPartition, settled,
 };
 use millstream_test_kafka::unique;
 
@@ -17,8 +17,6 @@ use millstream_test_kafka::unique;
 pub const PATIENCE: Duration = Duration::from_secs(300);
 /// One poll while waiting.
 pub const TURN: Duration = Duration::from_millis(50);
-/// For the markers of a commit.
-const SETTLED: Duration = Duration::from_secs(3);
 /// More than any test has.
 pub const PLENTY: Budget = Budget { records: 10_000, bytes: 64 << 20 };
 
@@ -92,16 +90,9 @@ pub fn member(group: &str, lead: &str, name: &str) -> MemberConfig {
 /// The values of a partition that a committed reader sees now.
 pub fn committed_values(log: &dyn Log, topic: &str, partition: i32) -> Vec<String> {
     let at = TopicPartition::new(topic, partition);
-    let end_of = |end| log.ends(std::slice::from_ref(&at), end).expect("the end is known")[0];
-    // The markers of a commit come after its answer; a transaction that stays open is not waited for.
-    let (high, deadline) = (end_of(End::High), Instant::now() + SETTLED);
-    let mut end = end_of(End::Stable);
-    while end < high && Instant::now() < deadline {
-        std::thread::sleep(TURN);
-        end = end_of(End::Stable);
-    }
+    let end = settled(log, std::slice::from_ref(&at)).expect("the end is known")[0];
     let mut reader = log.reader(Isolation::Committed).expect("a reader");
-    reader.assign(&[(at.clone(), 0)]).expect("it can be read");
+    reader.assign(&[(at, 0)]).expect("it can be read");
     let (mut values, mut next) = (Vec::new(), 0);
     until("the partition is read", || {
         while next < end {

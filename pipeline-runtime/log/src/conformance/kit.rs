@@ -10,7 +10,7 @@ use super::Bench;
 use super::player::Player;
 use crate::{
     Budget, Class, Committed, Delivery, End, Isolation, Log, LogRecord, MemberConfig, NewTopic, Outgoing, Retention,
-    Sent, TopicPartition,
+    Sent, TopicPartition, settled,
 };
 
 /// Plenty: no property wants more in one poll unless it says so.
@@ -18,8 +18,6 @@ pub(super) const PLENTY: Budget = Budget { records: 10_000, bytes: 64 << 20 };
 
 /// One poll while waiting for a condition: short, so that several members can be served in turn.
 pub(super) const TURN: Duration = Duration::from_millis(50);
-/// For the markers of a commit.
-const SETTLED: Duration = Duration::from_secs(3);
 
 /// A log with the habits of the suite.
 pub(super) struct Kit<'a> {
@@ -86,7 +84,9 @@ impl<'a> Kit<'a> {
     pub fn read(&self, topic: &str, partition: i32, isolation: Isolation) -> Vec<LogRecord> {
         let at = tp(topic, partition);
         let end = match isolation {
-            Isolation::Committed => self.settled(&at),
+            Isolation::Committed => {
+                settled(self.log.as_ref(), std::slice::from_ref(&at)).expect("the partition has ends")[0]
+            }
             Isolation::Uncommitted => self.end(&at, End::High),
         };
         let mut reader = self.log.reader(isolation).expect("there is a reader");
@@ -110,19 +110,6 @@ impl<'a> Kit<'a> {
     /// The values of [`Kit::read`] as a committed reader sees them, as text.
     pub fn values(&self, topic: &str, partition: i32) -> Vec<String> {
         self.read(topic, partition, Isolation::Committed).iter().map(text).collect()
-    }
-
-    /// The stable end, after commits that were acknowledged have had time to come to the partition. A transaction that
-    /// stays open is not waited for.
-    fn settled(&self, at: &TopicPartition) -> i64 {
-        let (high, deadline) = (self.end(at, End::High), Instant::now() + SETTLED);
-        loop {
-            let stable = self.end(at, End::Stable);
-            if stable >= high || Instant::now() > deadline {
-                return stable;
-            }
-            std::thread::sleep(TURN);
-        }
     }
 
     /// One end of one partition.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use millstream_log::{End, Log, LogResult, TopicPartition};
+use crate::{End, Log, LogResult, TopicPartition};
 
 /// For transactions of the living to end.
 const SETTLED: Duration = Duration::from_secs(3);

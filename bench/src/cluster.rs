@@ -49,7 +49,7 @@ impl Cluster {
             return Err(format!("cannot make topic {topic}: {code}"));
         }
         let end = Instant::now() + PATIENCE;
-        while self.ends(topic).is_err() {
+        while !self.has(topic)? {
             if Instant::now() > end {
                 return Err(format!("topic {topic} was made and does not answer"));
             }
@@ -67,6 +67,14 @@ impl Cluster {
         }
         let deleted = futures::executor::block_on(self.admin.delete_topics(&names, &AdminOptions::new()));
         deleted.map(drop).map_err(|e| e.to_string())
+    }
+
+    /// Whether a topic is there with all its partitions. Asks the brokers each time: the client remembers that a topic
+    /// was unknown, and [`Cluster::ends`] of one that others make would go on failing.
+    pub(crate) fn has(&self, topic: &str) -> Result<bool, String> {
+        let metadata = self.observer.fetch_metadata(Some(topic), PATIENCE).map_err(|e| e.to_string())?;
+        let found = metadata.topics().iter().find(|t| t.name() == topic);
+        Ok(found.is_some_and(|t| t.error().is_none() && t.partitions().len() == PARTITIONS as usize))
     }
 
     /// Sum of the high watermarks.

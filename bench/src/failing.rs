@@ -149,7 +149,7 @@ impl Failing {
         fails: bool,
     ) -> Result<Latency, String> {
         let began = Instant::now();
-        while cluster.ends(output).is_err() {
+        while !cluster.has(output)? {
             if began.elapsed() > PATIENCE {
                 return Err("the pipeline does not start".into());
             }

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    apply, check, completions, consume, dlq, explain, filters, graph, pause, plan, produce, replay, run, scale, schema,
-    status, tap,
+    apply, check, completions, consume, dlq, explain, filters, graph, jobs, pause, plan, produce, replay, run, scale,
+    schema, status, tap,
 };
 use crate::later;
 use crate::settings::Flags;
@@ -50,6 +50,8 @@ pub enum Command {
     Consume(consume::ConsumeArgs),
     /// Look at dead letters, mend them, send them again
     Dlq(dlq::DlqArgs),
+    /// Ask what became of jobs
+    Jobs(jobs::JobsArgs),
     /// Show how pipelines stand, over all processes
     Status(status::StatusArgs),
     /// The same, live

@@ -105,6 +105,7 @@ fn run(cli: Cli, filters: Vec<Arc<dyn FilterSpec>>) -> Outcome {
         Command::Produce(args) => commands::produce::run(args, &cx),
         Command::Consume(args) => commands::consume::run(args, &cx),
         Command::Dlq(args) => commands::dlq::run(args, &cx),
+        Command::Jobs(args) => commands::jobs::run(args, &cx),
         Command::Replay(args) => commands::replay::run(args, &cx),
         Command::Explain(args) => commands::explain::run(args, &cx),
         Command::Status(args) => commands::status::status(args, &cx),

@@ -31,6 +31,10 @@ impl Needs {
         let mut topics = vec![owned(&format!("{}.control", pipeline.name), &[])];
         let mut groups = Vec::new();
         let group = |name: &str| Need { name: name.to_owned(), rights: vec![Describe, Read], owned: true };
+        if let Some(jobs) = &pipeline.jobs {
+            topics.extend([owned(&jobs.topic, &[]), owned(&jobs.notes, &[Delete])]);
+            groups.push(group(&jobs.group));
+        }
         for source in &pipeline.sources {
             if source.writes() {
                 topics.push(owned(&source.topic, &[]));

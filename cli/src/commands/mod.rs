@@ -8,6 +8,7 @@ pub mod dlq;
 pub mod explain;
 pub mod filters;
 pub mod graph;
+pub mod jobs;
 pub mod pause;
 pub mod plan;
 pub mod produce;

@@ -4,6 +4,7 @@ use millstream_log::{End, Log, LogResult, TopicPartition};
 use millstream_spec::model::{Pipeline, Source, Stage};
 
 use crate::held;
+use crate::jobs;
 use crate::source;
 
 /// Stage by stage from the source: does every group of the stages `here` stand at the end of what it reads, with no open
@@ -41,7 +42,8 @@ pub fn worked_off(
             return Ok(false);
         }
     }
-    Ok(true)
+    // Last: the notes of all those ends are there by now.
+    jobs::worked_off(log, pipeline)
 }
 
 /// Whether nothing is set aside but what waits for somebody to decide about a dead letter. The topic is asked for each time: sending the first dead letter back makes it.
@@ -59,7 +61,8 @@ fn retried(log: &dyn Log, stage: &Stage) -> LogResult<bool> {
     Ok(!held.busy && held.keys() > 0)
 }
 
-fn at_end(log: &dyn Log, group: &str, partitions: &[TopicPartition]) -> LogResult<bool> {
+/// Whether a group stands at the end of partitions, and no transaction is open there.
+pub(crate) fn at_end(log: &dyn Log, group: &str, partitions: &[TopicPartition]) -> LogResult<bool> {
     let high = log.ends(partitions, End::High)?;
     let stable = log.ends(partitions, End::Stable)?;
     if high != stable {

@@ -19,6 +19,7 @@ mod held;
 mod idle;
 mod ids;
 mod input;
+pub mod jobs;
 pub mod letters;
 mod outputs;
 mod plan;

@@ -11,6 +11,7 @@ use millstream_spec::model::{self, KeyRule, Pipeline, SourceKind, Stage, Start};
 
 use crate::growth::is_read_here;
 use crate::ids::{InputIds, OutputIds, hash128};
+use crate::jobs::JobsPlan;
 use crate::replay::in_place::Replay;
 use crate::retry_topic::Note;
 use crate::topics::Partitions;
@@ -51,6 +52,8 @@ pub struct StagePlan {
     pub until_ms: Option<i64>,
     /// The replay whose replicas these are; `None` for those that read live.
     pub replay: Option<Arc<Replay>>,
+    /// How it says what became of its records, where jobs are tracked.
+    pub(crate) jobs: Option<JobsPlan>,
     /// What the engine is told; `max_metadata` is set by each member's log.
     pub engine: EngineConfig,
 }
@@ -68,6 +71,8 @@ pub struct InputPlan {
     pub ids: InputIds,
     /// Whether a source of this pipeline wrote it, and says in a header what cannot be decoded.
     pub own_source: bool,
+    /// Whether its records begin jobs: no stage of this pipeline wrote them.
+    pub begins_jobs: bool,
     /// Where a new group begins.
     pub start: Start,
 }
@@ -87,6 +92,8 @@ pub struct OutputPlan {
     pub partitions: i32,
     /// Whether a stage of the pipeline reads it, so that all must write by the same number.
     pub is_read_here: bool,
+    /// Stages of the pipeline that read it.
+    pub readers: u32,
 }
 
 /// One filter of a stage.
@@ -137,6 +144,7 @@ impl StagePlan {
             timeout: stage.timeout,
             until_ms: stage.retry.until.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
             replay: None,
+            jobs: JobsPlan::of(pipeline, stage, topics),
             engine: engine_config(pipeline, stage, !calls),
         }
     }
@@ -152,6 +160,11 @@ impl StagePlan {
             engine: EngineConfig { park: None, ..self.engine.clone() },
             ..self.clone()
         }
+    }
+
+    /// Whether a topic takes what filters make, and not what the stage says of it.
+    pub fn is_output(&self, topic: &str) -> bool {
+        *self.dlq != *topic && *self.retry != *topic && self.jobs.as_ref().is_none_or(|jobs| *jobs.notes != *topic)
     }
 
     /// Which input a copy was first read from. The name of the topic decides: inputs may have changed places since.
@@ -184,6 +197,7 @@ pub fn input_plan(pipeline: &Pipeline, input: &model::Input) -> InputPlan {
         coercion: Coercion::new(&input.types),
         ids: foreign.map_or(InputIds::Own, |source| InputIds::Source(source.id.clone())),
         own_source: source.is_some_and(model::Source::writes),
+        begins_jobs: source.is_some(),
         start: match foreign.map(|source| &source.kind) {
             Some(SourceKind::Topic { start }) => *start,
             _ => Start::Earliest,
@@ -199,6 +213,7 @@ fn output_plan(pipeline: &Pipeline, stage: &Stage, output: &model::Output, topic
         ids: OutputIds::new(&pipeline.name, &stage.name, output.name.as_deref().unwrap_or("")),
         partitions: topics.of(&output.topic),
         is_read_here: is_read_here(pipeline, &output.topic),
+        readers: pipeline.stages.iter().filter(|s| s.inputs.iter().any(|i| i.topic == output.topic)).count() as u32,
     }
 }
 

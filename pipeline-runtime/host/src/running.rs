@@ -21,6 +21,7 @@ use crate::changes::{self, Fingerprint};
 use crate::control::{Entries, Listener, Orders, Reporter};
 use crate::crew::{Crew, Recruit};
 use crate::growth::Watch;
+use crate::jobs::{JobsPlan, Ledger};
 use crate::letters::announce;
 use crate::plan::StagePlan;
 use crate::reason::Reason;
@@ -153,6 +154,7 @@ impl<'a> Running<'a> {
             self.start_source(scope, process, options, &topics, source);
         }
         self.start_keeper(scope, process, options, &topics);
+        self.start_ledger(scope, process, options);
         self.started.store(true, Ordering::Release);
         let mut reporter = Reporter::new(&*process.log, &self.pipeline.name, &process.id, listener.entries());
         while !options.stop.draining() {
@@ -230,6 +232,7 @@ impl<'a> Running<'a> {
             name: format!("{}.source", process.id),
             instance: options.instance.as_ref().map(|name| format!("{name}.source")),
             partitions: topics.of(&source.topic),
+            jobs: JobsPlan::of_source(self.pipeline, topics),
         };
         scope.spawn(move || {
             let what = if source.named { format!("source `{}`", source.name) } else { "the source".to_owned() };
@@ -261,6 +264,20 @@ impl<'a> Running<'a> {
         scope.spawn(move || {
             self.supervise("the keeper of retention", &options.stop, None, || {
                 retention::keep(&*log, &self.pipeline.name, &kept, &options.stop)
+            });
+        });
+    }
+
+    fn start_ledger<'s>(&'s self, scope: &'s Scope<'s, '_>, process: &Process, options: &'s RunOptions) {
+        let Some(jobs) = &self.pipeline.jobs else { return };
+        let (log, id) = (Arc::clone(&process.log), &process.id);
+        let (name, instance) = (format!("{id}.jobs"), options.instance.as_ref().map(|name| format!("{name}.jobs")));
+        scope.spawn(move || {
+            self.supervise("the count of jobs", &options.stop, None, || {
+                let (log, name, instance) = (Arc::clone(&log), name.clone(), instance.clone());
+                // An order of its own for each member, so that what one leaves behind goes with it.
+                let stop = options.stop.child();
+                Ledger { log, stop, pipeline: &self.pipeline.name, jobs, name, instance }.run()
             });
         });
     }

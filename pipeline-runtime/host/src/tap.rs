@@ -39,6 +39,7 @@ impl RecordFilter {
             coercion: Coercion::new(&output.types),
             ids: InputIds::Own,
             own_source: false,
+            begins_jobs: false,
             start: Start::Earliest,
         };
         Self::new(plan, &output.types, condition)

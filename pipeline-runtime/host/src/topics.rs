@@ -169,7 +169,12 @@ pub fn prepare(log: &dyn Log, pipeline: &Pipeline, wishes: Wishes<'_>) -> LogRes
             side.push((plain(&stage.retry_topic, now), known..=now));
         }
     }
-    ensure(log, &mut topics, side.iter().map(|(topic, _)| topic.clone()).collect())?;
+    let jobs = pipeline.jobs.iter().flat_map(|jobs| {
+        // Not by the settings of the stages' topics: what is in them is small, and goes by itself.
+        let plain = |name: &str| plain(name, jobs.partitions);
+        [plain(&jobs.notes), NewTopic { retention: Retention::Compacted, ..plain(&jobs.topic) }]
+    });
+    ensure(log, &mut topics, side.iter().map(|(topic, _)| topic.clone()).chain(jobs).collect())?;
     for (topic, wanted) in &side {
         // While partitions that were added wait to be taken up, what lies beside them may have fewer.
         if !wanted.contains(&topics.of(&topic.name)) {

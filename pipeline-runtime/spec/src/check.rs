@@ -7,6 +7,7 @@ use millstream_filter_api::{Files, Issue, Node, Severity, Span};
 
 use crate::defaults::{self, Options, TOPIC_SETTINGS};
 use crate::inlets::has_ingest;
+use crate::jobs::{self, Tracking};
 use crate::link::{self, Linking};
 use crate::model::{Delivery, Pipeline, Stage};
 use crate::reference::{Resolver, Secrets};
@@ -164,16 +165,20 @@ fn meaning(node: &Node, file: &SourceFile, registry: &Registry, files: &dyn File
     let failed = issues.iter().any(|i| i.severity == Severity::Error);
     let stages: &[Stage] = if failed { &[] } else { &linked.stages };
     let tests = tests_section::read(node.get("tests"), stages, &sources, issues);
+    let delivery = match read::text(node, "delivery") {
+        Some("at_least_once") => Delivery::AtLeastOnce,
+        _ => Delivery::ExactlyOnce,
+    };
+    let tracking = Tracking { pipeline: &pipeline, delivery, sources: &sources, stages, partitions: topics.partitions };
+    let jobs = jobs::read(node.get("jobs"), &tracking, issues);
     found.topics = linked.topics;
     found.pipeline = Some(Pipeline {
         name: pipeline,
         description: read::text(node, "description").unwrap_or("").to_owned(),
         path: file.path.clone(),
-        delivery: match read::text(node, "delivery") {
-            Some("at_least_once") => Delivery::AtLeastOnce,
-            _ => Delivery::ExactlyOnce,
-        },
+        delivery,
         sources,
+        jobs,
         stages: linked.stages,
         tests,
     });

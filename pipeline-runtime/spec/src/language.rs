@@ -56,7 +56,7 @@ pub(crate) static PIPELINE: Shape = Shape::Map(&map!("a pipeline", [
             key!("sources", Shape::Names(&rules::OWN_NAME, &SOURCE, 1), "several sources, by name; `from` says who reads which"),
             required!("stages", Shape::List(&STAGE, 1, MAX_STAGES), "the filters, in the order records take"),
             key!("tests", Shape::List(&TEST, 0, 10_000), "records that come in, and what must come out"),
-            later!("jobs"),
+            key!("jobs", Shape::Map(&JOBS), "what is known of the jobs that records begin"),
             later!("registry"),
 ], one_of: &[&["source", "sources"]]));
 
@@ -78,6 +78,19 @@ const SOURCE: Shape = Shape::Named(
                 later!("postgres"),
                 later!("registry"),
 ], one_of: &[&["topic", "file", "generate", "http", "schedule", "objects", "postgres"]],         one_at_most: &[&["schema", "fields"]],         needs: &[("start", "topic")])),
+);
+
+static JOBS: MapRule = map!(
+    "`jobs`",
+    [
+        key!("track", Shape::Flag, "keep the status of each job; default true where `jobs` stands"),
+        key!("retention", Shape::Text(&rules::RETENTION), "how long after its end a job is known; default `7d`"),
+        key!("result", Shape::Text(&rules::SOME), "the stage whose output is the job's result; default the last"),
+        later!("progress"),
+        later!("deadline"),
+        later!("reply"),
+        later!("callback"),
+    ],
 );
 
 static FILE: MapRule = map!(

@@ -11,6 +11,7 @@ mod check;
 mod defaults;
 pub mod graph;
 mod inlets;
+mod jobs;
 mod language;
 mod lines;
 mod link;

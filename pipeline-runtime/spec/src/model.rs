@@ -17,11 +17,29 @@ pub struct Pipeline {
     pub delivery: Delivery,
     /// What feeds it, in the order of the file; those that some stage reads.
     pub sources: Vec<Source>,
+    /// What is known of its jobs; `None` where they are not tracked.
+    pub jobs: Option<Jobs>,
     /// In the order of the file. A topic source with a `key` of its own is lowered to a stage before all others, named
     /// `ingest`, or `ingest-<source>` where the source has a name.
     pub stages: Vec<Stage>,
     /// The file's own tests; parsed and checked, run by a later version.
     pub tests: Vec<TestCase>,
+}
+
+/// How jobs are tracked.
+pub struct Jobs {
+    /// How long after its end a job is known.
+    pub retention: Duration,
+    /// The stage whose output is the result.
+    pub result: String,
+    /// `<pipeline>.jobs`: the status of each job, compacted.
+    pub topic: String,
+    /// `<pipeline>.jobs.notes`: what stages say of the records of jobs.
+    pub notes: String,
+    /// The group that adds the notes up.
+    pub group: String,
+    /// Of both topics, where they are made.
+    pub partitions: i32,
 }
 
 /// What feeds the first topic of a way through the pipeline.

@@ -45,6 +45,8 @@ pub(crate) enum Break {
     CopiesFirst,
     /// Copies of records that are set aside are written outside the transaction that ends the records, before it.
     ParkedFirst,
+    /// Notes of jobs are written outside the transaction that ends the records, before it.
+    NotesFirst,
     /// Stages behind a replayed one take what it gives for live records: they know them by their ids alone.
     ReplayForgotten,
     /// Every position is said to be past everything, so that partitions that were added wait for nothing.
@@ -59,6 +61,7 @@ const BREAKS: &[(&str, Break)] = &[
     ("no_fencing", Break::NoFencing),
     ("copies_first", Break::CopiesFirst),
     ("parked_first", Break::ParkedFirst),
+    ("notes_first", Break::NotesFirst),
     ("replay_forgotten", Break::ReplayForgotten),
     ("all_passed", Break::AllPassed),
 ];

@@ -45,6 +45,7 @@ impl BrokenMember {
             | Break::MarksFirst
             | Break::CopiesFirst
             | Break::ParkedFirst
+            | Break::NotesFirst
             | Break::ReplayForgotten => {
                 let frozen = spring(Moment::InCommit);
                 (frozen, self.real.commit(positions))
@@ -110,6 +111,12 @@ impl MemberLayer for BrokenMember {
             Break::CopiesFirst => {
                 let mut copies: Vec<Outgoing> = records.extract_if(.., |r| !r.to.topic.ends_with(".control")).collect();
                 self.write_plainly(&mut copies)?;
+                self.real.send(records)
+            }
+            Break::NotesFirst => {
+                let mut notes: Vec<Outgoing> =
+                    records.extract_if(.., |r| r.to.topic.ends_with(".jobs.notes")).collect();
+                self.write_plainly(&mut notes)?;
                 self.real.send(records)
             }
             Break::ParkedFirst => {

@@ -14,6 +14,8 @@ mod redrive;
 mod show;
 mod which;
 
+pub use outcome::{Document, stop};
+
 use std::ffi::OsString;
 
 use clap::{Args, Subcommand};

@@ -186,6 +186,9 @@ impl<R, O> Engine<R, O> {
         (self.press, self.overdue_from) = (false, u64::MAX);
         self.overdue_now.clear();
         self.released.clear();
+        if let Some(duplicates) = &mut self.duplicates {
+            duplicates.clear();
+        }
         self.pending.clear();
         self.finished = 0;
         (self.must_abort, self.crowded) = (false, false);

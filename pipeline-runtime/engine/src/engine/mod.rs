@@ -34,6 +34,8 @@ pub struct Engine<R, O> {
     /// Records that may be looked at, in the order they came.
     ready: VecDeque<u32>,
     released: VecDeque<(Place, O)>,
+    /// Duplicates that ended, where the host wants to know them.
+    duplicates: Option<VecDeque<(Place, R)>>,
     /// Bytes of the records held.
     bytes: usize,
     /// Of them, copies and their bytes.
@@ -90,6 +92,7 @@ impl<R, O> Engine<R, O> {
             retries: Retries::new(config.backoff_min_ms, config.backoff_max_ms, seed),
             ready: VecDeque::new(),
             released: VecDeque::new(),
+            duplicates: None,
             bytes: 0,
             copies: 0,
             copy_bytes: 0,
@@ -127,6 +130,17 @@ impl<R, O> Engine<R, O> {
     /// Outputs to be written into the open transaction, in the order they ended.
     pub fn pop_released(&mut self) -> Option<(Place, O)> {
         self.released.pop_front()
+    }
+
+    /// From now on the host gets duplicates by [`pop_duplicate`](Self::pop_duplicate), and has to take them before each
+    /// commit.
+    pub fn tell_duplicates(&mut self) {
+        self.duplicates.get_or_insert_default();
+    }
+
+    /// A record that was dropped as a duplicate: what the host writes of it belongs into the open transaction.
+    pub fn pop_duplicate(&mut self) -> Option<(Place, R)> {
+        self.duplicates.as_mut()?.pop_front()
     }
 
     /// The log refused what this record became: its next attempt says so. Of a slot that is gone or is to go there is

@@ -143,6 +143,9 @@ impl<R, O> Engine<R, O> {
             dedup.observe(timestamp, now.wall_ms);
             let (input, offset) = origin.unwrap_or((place.input, place.offset));
             if !forced && dedup.is_duplicate(id, input, offset) {
+                if let Some(duplicates) = &mut self.duplicates {
+                    duplicates.extend(self.slab[index].record.take().map(|record| (place, record)));
+                }
                 self.end(index, super::finish::End::Duplicate);
                 return None;
             }

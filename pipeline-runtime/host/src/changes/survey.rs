@@ -294,6 +294,10 @@ fn wanted(pipeline: &Pipeline, there: &BTreeMap<String, i32>) -> Vec<TopicPlan> 
             add(&stage.retry_topic, count);
         }
     }
+    if let Some(jobs) = &pipeline.jobs {
+        add(&jobs.topic, jobs.partitions);
+        add(&jobs.notes, jobs.partitions);
+    }
     add(&crate::control::topic(&pipeline.name), 1);
     all
 }

@@ -30,6 +30,8 @@ pub struct Place {
     pub(super) key: String,
     /// Inputs of the stage.
     pub(super) origins: Vec<Origin>,
+    /// Where it is noted what becomes of jobs, if they are tracked.
+    pub(super) notes: Option<String>,
 }
 
 /// How a letter's payload is decoded, by the topic it was read from.
@@ -66,6 +68,7 @@ impl Place {
             control: Arc::from(format!("{}.control", pipeline.name)),
             key: format!("letters/{}/", stage.name),
             origins,
+            notes: pipeline.jobs.as_ref().map(|jobs| jobs.notes.clone()),
         }
     }
 
@@ -81,6 +84,7 @@ impl Place {
             control: Arc::from(format!("{pipeline}.control")),
             key: format!("letters/{stage}/"),
             origins: Vec::new(),
+            notes: None,
         }
     }
 
@@ -96,6 +100,7 @@ impl Place {
             control: Arc::from(format!("{FOREIGN}.control")),
             key: format!("letters/{topic}/"),
             origins: Vec::new(),
+            notes: None,
         }
     }
 

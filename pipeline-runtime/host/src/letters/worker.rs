@@ -19,6 +19,9 @@ use super::letter::Letter;
 use super::marks;
 use super::place::Place;
 use super::reading::{PATIENCE, patiently};
+use crate::ids::root;
+use crate::jobs::{JobsPlan, Note, What};
+use crate::retry_topic::{self, Reason};
 use crate::shared::Stop;
 
 /// What to do with a letter.
@@ -95,6 +98,7 @@ pub fn work(
         return Ok(Report::default());
     }
     patiently(stop, || place.make_control(log))?;
+    let jobs = patiently(stop, || JobsPlan::of_letters(log, place.notes.as_deref()))?;
     let mut worker = Worker {
         log,
         place,
@@ -102,6 +106,7 @@ pub fn work(
         decide,
         clear: vec![0; partitions.len()],
         partitions,
+        jobs,
         next,
         ends,
         marks: BTreeMap::new(),
@@ -132,6 +137,8 @@ struct Worker<'a> {
     stop: &'a Stop,
     decide: &'a mut dyn FnMut(&Letter) -> LogResult<Verdict>,
     partitions: Vec<TopicPartition>,
+    /// Where it is noted that a job goes on.
+    jobs: Option<JobsPlan>,
     /// By partition: the first offset that is not settled.
     next: Vec<i64>,
     ends: Vec<i64>,
@@ -154,6 +161,8 @@ struct Worker<'a> {
 #[derive(Default)]
 struct Draft {
     copies: Vec<Outgoing>,
+    /// What it says of jobs; with the tags of the copies.
+    notes: Vec<Outgoing>,
     /// Partition and offset of the letters, in the order of the tags of their copies.
     letters: Vec<(usize, i64)>,
     /// What changes, by partition.
@@ -272,6 +281,7 @@ impl Worker<'_> {
         source.fill(&self.ends)?;
         let draft = self.draft(allowed)?;
         let mut records = draft.copies.clone();
+        records.extend(draft.notes.iter().cloned());
         let mut marks = Vec::new();
         for (p, part) in draft.parts.iter().filter(|(_, part)| !part.done.ranges().is_empty()) {
             let mut mark = self.marks.get(&(*p as i32)).cloned().unwrap_or_default();
@@ -345,7 +355,10 @@ impl Worker<'_> {
                     }
                     Verdict::Finish(copy) => {
                         if let Some(copy) = copy {
-                            draft.copies.push(Outgoing { tag: draft.letters.len() as u64, ..copy });
+                            let tag = draft.letters.len() as u64;
+                            let note = self.jobs.as_ref().and_then(|jobs| sent_back(jobs, self.place, &letter, &copy));
+                            draft.notes.extend(note.map(|note| Outgoing { tag, ..note }));
+                            draft.copies.push(Outgoing { tag, ..copy });
                             bytes += size;
                         }
                         draft.letters.push((p, offset));
@@ -393,6 +406,15 @@ impl Worker<'_> {
         }
         Ok(())
     }
+}
+
+/// That the job of a letter goes on, where the letter goes back to its stage.
+fn sent_back(jobs: &JobsPlan, place: &Place, letter: &Letter, copy: &Outgoing) -> Option<Outgoing> {
+    let back = place.retry.as_ref().is_some_and(|retry| *retry == copy.to.topic);
+    let (note, _) = retry_topic::Note::read(&copy.headers).ok().filter(|_| back)?;
+    let is_record = matches!(note.reason, Reason::Redriven | Reason::Forced | Reason::First | Reason::ForcedFirst);
+    let job = root(letter.id.as_deref().filter(|_| is_record)?);
+    Some(Note::new(&place.stage, What::Redriven, letter.timestamp()).write(jobs, job))
 }
 
 /// Letters read ahead, by partition. Each with where the next one begins, as far as that is known.

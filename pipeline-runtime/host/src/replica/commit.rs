@@ -15,11 +15,12 @@ const SEND_BATCH: usize = 1_024;
 impl Replica {
     /// Hands what the engine has released to the open transaction.
     pub(super) fn send_released(&mut self) -> LogResult<()> {
+        self.note_duplicates();
         while let Some((place, written)) = self.engine.pop_released() {
             for mut outgoing in written {
                 outgoing.tag = self.txn.origin.len() as u64;
                 self.txn.origin.push(place);
-                if outgoing.to.topic != self.cx.plan.dlq && outgoing.to.topic != self.cx.plan.retry {
+                if self.cx.plan.is_output(&outgoing.to.topic) {
                     self.txn.outputs += 1;
                 }
                 self.txn.outgoing.push(outgoing);

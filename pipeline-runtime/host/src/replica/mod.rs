@@ -6,6 +6,7 @@
 mod aborts;
 mod assignment;
 mod commit;
+mod jobs;
 mod parking;
 mod replaying;
 mod scan;
@@ -164,9 +165,13 @@ impl Replica {
             Some(chain) => Runner::Inline(chain),
             None => Runner::Calls(Calls::new(&plan, cx.runtime.clone(), member.waker())),
         };
+        let mut engine = Engine::new(config, fastrand::u64(..));
+        if plan.jobs.is_some() {
+            engine.tell_duplicates();
+        }
         Ok(Self {
             member,
-            engine: Engine::new(config, fastrand::u64(..)),
+            engine,
             runner,
             writer: OutputWriter::default(),
             clock: Clock::start(),

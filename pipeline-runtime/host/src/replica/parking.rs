@@ -11,8 +11,9 @@ use millstream_engine::{Copy, CopyKind, Fate, Now, Place, Reason, Ticket};
 use millstream_filter_api::Failure;
 use millstream_log::{Batch, Class, LogError, LogResult, Outgoing, Position, TopicPartition};
 
-use super::{Replica, Runner};
+use super::{Replica, Runner, jobs};
 use crate::input::Input;
+use crate::jobs::What;
 use crate::outputs::Written;
 use crate::retry_topic::{self, Note};
 
@@ -110,6 +111,7 @@ impl Replica {
             message,
             filter,
         };
+        let of_job = jobs::of(&self.cx.plan, &input, What::Parked);
         let record = input.record;
         let copy = Outgoing {
             to: TopicPartition::new(Arc::clone(&self.cx.plan.retry), place.slot as i32),
@@ -119,7 +121,9 @@ impl Replica {
             timestamp: record.timestamp,
             tag: 0,
         };
-        self.engine.finish(ticket, Fate::Parked(Written::from_elem(copy, 1)), now);
+        let mut written = Written::from_elem(copy, 1);
+        written.extend(of_job);
+        self.engine.finish(ticket, Fate::Parked(written), now);
     }
 
     /// Writes a copy again as it is, and ends its ticket.

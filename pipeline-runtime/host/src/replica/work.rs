@@ -1,5 +1,6 @@
 //! Records go in, filters run, fates come out.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use millstream_engine::{Fate, Finished, Now, Place, Reason as Aside, Task, Ticket, Work};
@@ -7,11 +8,12 @@ use millstream_filter_api::{Class, Failure};
 use millstream_log::{Batch, LogResult};
 
 use super::commit::engine_error;
-use super::{Replica, Runner, WORK_SLICE};
+use super::{Replica, Runner, WORK_SLICE, jobs};
 use crate::chain::Ended;
 use crate::dead_letter::{self, Reason};
 use crate::held;
 use crate::input::Input;
+use crate::jobs::{What, cut};
 use crate::outputs::Written;
 
 /// The clock is read once for this many records.
@@ -123,7 +125,10 @@ impl Replica {
             Ended::Forwarded(records) => {
                 let codec = &self.cx.plan.inputs[usize::from(input.input)].codec;
                 match self.writer.write(&self.cx.plan, codec, &input.id, input.replay.as_ref(), records) {
-                    Ok(written) => Fate::Forwarded(written),
+                    Ok(mut written) => {
+                        self.note_forwarded(&input, &mut written);
+                        Fate::Forwarded(written)
+                    }
                     Err(failure) => self.letter(
                         ticket,
                         place,
@@ -135,7 +140,9 @@ impl Replica {
                     ),
                 }
             }
-            Ended::Dropped(reason) => Fate::Dropped(reason, Written::new()),
+            Ended::Dropped(reason) => {
+                Fate::Dropped(reason, jobs::of(&self.cx.plan, &input, What::Dropped).into_iter().collect())
+            }
             Ended::Failed(at, failure) => {
                 let filter = self.filter_name(at);
                 if failure.class == Class::Transient {
@@ -247,11 +254,12 @@ impl Replica {
     fn buried(&self, ticket: Ticket, place: Place, input: &Input, reason: &Reason<'_>) -> Fate<Input, Written> {
         let (plan, slot) = (&self.cx.plan, place.slot as i32);
         let holds = reason.refused < 2 && self.engine.may_hold(ticket);
-        let letter = dead_letter::letter(plan, input, slot, reason, holds);
+        let mut written = Written::from_elem(dead_letter::letter(plan, input, slot, reason, holds), 1);
+        let dead = What::Dead { code: Cow::Borrowed(reason.code), message: Cow::Borrowed(cut(reason.message)) };
+        written.extend(jobs::of(plan, input, dead));
         if !holds {
-            return Fate::DeadLettered(Written::from_elem(letter, 1));
+            return Fate::DeadLettered(written);
         }
-        let mut written = Written::from_elem(letter, 1);
         written.push(held::mark(plan, input, slot, reason));
         Fate::Held(written)
     }

@@ -28,6 +28,7 @@ use crate::changes::moved_to;
 use crate::clock::wall_ms;
 use crate::growth;
 use crate::ids::{self, ID_HEADER, InputIds};
+use crate::jobs::{JobsPlan, Note, What};
 use crate::outputs::partition_for;
 use crate::plan::codec_of;
 use crate::shared::Stop;
@@ -47,6 +48,8 @@ pub struct SourceContext {
     pub instance: Option<String>,
     /// Partitions of the source's topic.
     pub partitions: i32,
+    /// Where it says which jobs have begun, if they are tracked.
+    pub(crate) jobs: Option<JobsPlan>,
 }
 
 /// One thing a source gives.
@@ -169,6 +172,7 @@ struct Owner<'a> {
     source: &'a Source,
     maker: Box<dyn Maker>,
     writer: RecordWriter,
+    jobs: Option<JobsPlan>,
     /// The offset committed beside the position; its value says nothing.
     anchor: i64,
     ended: bool,
@@ -194,7 +198,7 @@ impl<'a> Owner<'a> {
             pipeline = %pipeline.name, source = %source.name, records = position.records, "the source runs here"
         );
         let writer = RecordWriter::new(source, cx.partitions);
-        Ok(Self { source, maker, writer, anchor, ended: position.ended, ask_at: None })
+        Ok(Self { source, maker, writer, jobs: cx.jobs.clone(), anchor, ended: position.ended, ask_at: None })
     }
 
     fn wait(&self) -> Duration {
@@ -211,13 +215,17 @@ impl<'a> Owner<'a> {
             return Ok(());
         }
         let began = Instant::now();
-        let (mut records, mut bytes) = (Vec::new(), 0);
+        let (mut records, mut notes, mut bytes) = (Vec::new(), Vec::new(), 0);
         self.ask_at = None;
         while records.len() < TRANSACTION_RECORDS && bytes < TRANSACTION_BYTES && began.elapsed() < TRANSACTION_TIME {
             match self.maker.next()? {
                 Next::Record(payload, fault) => {
                     bytes += payload.len();
-                    records.push(self.writer.write(self.source, payload, fault, &mut *self.maker));
+                    let (record, id) = self.writer.write(self.source, payload, fault, &mut *self.maker);
+                    if let Some(jobs) = &self.jobs {
+                        notes.push(Note::new("", What::Accepted, record.timestamp).write(jobs, ids::root(&id)));
+                    }
+                    records.push(record);
                 }
                 Next::Wait(wait) => {
                     self.ask_at = Some(Instant::now() + wait);
@@ -233,6 +241,7 @@ impl<'a> Owner<'a> {
             return Ok(());
         }
         let position = SourcePosition { ended: self.ended, ..self.maker.position() };
+        records.append(&mut notes);
         member.send(&mut records).map_err(failed)?;
         let position = Position { partition: lead.clone(), offset: self.anchor, metadata: position.encode() };
         member.commit(&[position]).map_err(failed)
@@ -277,9 +286,15 @@ impl RecordWriter {
         }
     }
 
-    /// What cannot be decoded is written all the same, with the reason in a header: the first stage makes a dead letter
+    /// The record and its id. What cannot be decoded is written all the same, with the reason in a header: the first stage makes a dead letter
     /// of it, bytes and all.
-    fn write(&mut self, source: &Source, payload: Bytes, fault: Option<Fault>, maker: &mut dyn Maker) -> Outgoing {
+    fn write(
+        &mut self,
+        source: &Source,
+        payload: Bytes,
+        fault: Option<Fault>,
+        maker: &mut dyn Maker,
+    ) -> (Outgoing, Bytes) {
         let decoded = match fault {
             Some(fault) => Err(fault),
             None => self
@@ -307,13 +322,14 @@ impl RecordWriter {
             self.headers.push(FAULT_HEADER, Some(fault.as_bytes()));
         }
         record.headers = self.headers.finish();
-        Outgoing {
+        let outgoing = Outgoing {
             to: TopicPartition::new(Arc::clone(&self.topic), partition_for(record.key.as_ref(), &id, self.partitions)),
             key: record.key,
             value: record.value,
             headers: record.headers,
             timestamp: record.timestamp,
             tag: 0,
-        }
+        };
+        (outgoing, id)
     }
 }

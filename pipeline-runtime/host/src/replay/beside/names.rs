@@ -58,6 +58,8 @@ impl Beside {
             }
         }
         rename(&mut pipeline, &own_name(&live, name))?;
+        // Its records are those of jobs that have ended.
+        pipeline.jobs = None;
         let inputs = pipeline.stages.iter().flat_map(|s| &s.inputs);
         let reads: BTreeSet<String> = inputs.filter(|i| i.from_stage.is_none()).map(|i| i.topic.clone()).collect();
         let (name, stage) = (name.to_owned(), stage.map(str::to_owned));

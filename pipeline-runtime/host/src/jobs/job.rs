@@ -1,0 +1,250 @@
+//! The sum of a job's notes, and what it says of the job. Pure.
+
+use base64::Engine as _;
+use serde::{Deserialize, Serialize};
+
+use super::note::{Note, What};
+
+/// How a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Its record is in the log, and no stage has ended with it.
+    Accepted,
+    /// Some record of it is on its way.
+    Running,
+    /// All that is left of it was set aside.
+    Waiting,
+    /// Every record that came from it has ended.
+    Done,
+    /// A record of it is a dead letter.
+    Failed,
+}
+
+impl JobState {
+    /// All there are, in the order a job takes them.
+    pub const ALL: [Self; 5] = [Self::Accepted, Self::Running, Self::Waiting, Self::Done, Self::Failed];
+
+    /// As people type and read it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether nothing more happens to it by itself.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed)
+    }
+}
+
+/// A job as it stands; the value of a record of `<pipeline>.jobs`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// Version of this form.
+    pub v: u32,
+    /// How it stands.
+    pub state: JobState,
+    /// Time of its first record, ms since 1970.
+    pub accepted: i64,
+    /// When it last changed, ms since 1970.
+    pub changed: i64,
+    /// Records of it that have not ended.
+    pub open: i64,
+    /// Of them, those that are set aside.
+    #[serde(default)]
+    pub waiting: i64,
+    /// Dead letters of it that were not sent back.
+    #[serde(default)]
+    pub letters: i64,
+    /// By stage, in the order in which it met them.
+    #[serde(default)]
+    pub stages: Vec<StageCounts>,
+    /// Its last error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failed>,
+    /// The last output of the stage whose outputs are results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Payload>,
+}
+
+/// What became of a job's records in one stage.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageCounts {
+    /// The stage's name.
+    pub stage: String,
+    /// Records that went on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forwarded: u64,
+    /// Records that were dropped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped: u64,
+    /// Records that had passed before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub duplicates: u64,
+    /// Records that became dead letters, however often they were sent back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dead_lettered: u64,
+    /// Records that were set aside, also those that have gone on since.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub parked: u64,
+    /// Most attempts that one of them took.
+    pub attempts: u32,
+    /// First end there, ms since 1970.
+    pub first: i64,
+    /// Last end there, ms since 1970.
+    pub last: i64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// Why a record of a job is a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The stage.
+    pub stage: String,
+    /// The code; `millstream explain CODE` tells more.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// When, ms since 1970.
+    pub at: i64,
+}
+
+/// Bytes in a JSON document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Payload {
+    /// They are text.
+    Text(String),
+    /// They are not, and stand in Base64.
+    Base64(String),
+    /// More than a status may hold; they lie in the stage's output topic.
+    TooLarge(usize),
+}
+
+impl Payload {
+    /// More than this is not kept.
+    pub const MAX: usize = 256 << 10;
+
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            _ if bytes.len() > Self::MAX => Self::TooLarge(bytes.len()),
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Base64(base64::engine::general_purpose::STANDARD.encode(bytes)),
+        }
+    }
+}
+
+/// The form this version writes.
+pub(super) const VERSION: u32 = 1;
+
+impl JobStatus {
+    /// A job that nothing is known of, but what its first note says of its time.
+    pub(super) fn begin(note: &Note<'_>) -> Self {
+        Self {
+            v: VERSION,
+            state: JobState::Accepted,
+            accepted: if note.time > 0 { note.time } else { note.at },
+            changed: note.at,
+            // Its records were counted in a past of which nothing is known: one of them at least was on its way.
+            open: i64::from(!note.root && !note.replay && !matches!(note.what, What::Accepted | What::Redriven)),
+            waiting: i64::from(note.aside),
+            letters: i64::from(note.what == What::Redriven),
+            stages: Vec::new(),
+            error: None,
+            result: None,
+        }
+    }
+
+    /// Adds one note.
+    pub(super) fn add(&mut self, note: &Note<'_>) {
+        self.changed = self.changed.max(note.at);
+        self.open += i64::from(note.root) + i64::from(note.replay);
+        if note.aside {
+            self.waiting -= 1;
+        }
+        match &note.what {
+            What::Accepted => {}
+            What::Redriven => {
+                self.open += 1;
+                self.letters -= 1;
+            }
+            What::Parked => {
+                self.waiting += 1;
+                self.count(note).parked += 1;
+            }
+            What::Forwarded { births, result } => {
+                self.open += i64::from(*births) - 1;
+                if result.is_some() {
+                    self.result.clone_from(result);
+                }
+                self.count(note).forwarded += 1;
+            }
+            What::Dropped => {
+                self.open -= 1;
+                self.count(note).dropped += 1;
+            }
+            What::Duplicate => {
+                self.open -= 1;
+                self.count(note).duplicates += 1;
+            }
+            What::Dead { code, message } => {
+                self.open -= 1;
+                self.letters += 1;
+                let (stage, code, message) = (note.stage.to_string(), code.to_string(), message.to_string());
+                self.error = Some(Failed { stage, code, message, at: note.at });
+                self.count(note).dead_lettered += 1;
+            }
+        }
+        // Below zero only where notes are missing: those of a time when jobs were not tracked.
+        self.open = self.open.max(0);
+        self.waiting = self.waiting.clamp(0, self.open);
+        self.letters = self.letters.max(0);
+        self.state = self.judge();
+        if self.state != JobState::Failed {
+            // What was sent back is not what is wrong with it now.
+            self.error = None;
+        }
+    }
+
+    fn judge(&self) -> JobState {
+        if self.letters > 0 {
+            JobState::Failed
+        } else if self.stages.is_empty() {
+            JobState::Accepted
+        } else if self.open == 0 {
+            JobState::Done
+        } else if self.waiting == self.open {
+            JobState::Waiting
+        } else {
+            JobState::Running
+        }
+    }
+
+    fn count(&mut self, note: &Note<'_>) -> &mut StageCounts {
+        let at = self.stages.iter().position(|s| s.stage == *note.stage).unwrap_or_else(|| {
+            self.stages.push(StageCounts { stage: note.stage.to_string(), first: note.at, ..StageCounts::default() });
+            self.stages.len() - 1
+        });
+        let counts = &mut self.stages[at];
+        counts.attempts = counts.attempts.max(note.attempts);
+        counts.last = counts.last.max(note.at);
+        counts
+    }
+
+    /// Whether a later note of it is to be expected: then its sum has to be at hand.
+    pub(super) fn is_open(&self) -> bool {
+        self.state != JobState::Done
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn note<'a>(stage: &'a str, what: What<'a>) -> Note<'a> {
+    Note::new(stage, what, 1_000)
+}
+
+fn forwarded(births: u32) -> What<'static> {
+    What::Forwarded { births, result: None }
+}
+
+fn dead() -> What<'static> {
+    What::Dead { code: "x".into(), message: "why".into() }
+}
+
+fn sum(notes: &[Note<'_>]) -> JobStatus {
+    let mut status = JobStatus::begin(&notes[0]);
+    notes.iter().for_each(|note| status.add(note));
+    status
+}
+
+fn root(note: Note<'_>) -> Note<'_> {
+    Note { root: true, ..note }
+}
+
+#[test]
+fn a_job_is_done_when_its_last_record_has_ended() {
+    let mut notes = vec![note("", What::Accepted)];
+    assert_eq!(sum(&notes).state, JobState::Accepted);
+    notes.push(root(note("split", forwarded(2))));
+    assert_eq!((sum(&notes).state, sum(&notes).open), (JobState::Running, 2));
+    notes.push(note("bill", forwarded(0)));
+    assert_eq!(sum(&notes).state, JobState::Running);
+    notes.push(note("bill", What::Dropped));
+    let done = sum(&notes);
+    assert_eq!((done.state, done.open, done.accepted), (JobState::Done, 0, 1_000));
+    let stages: Vec<_> = done.stages.iter().map(|s| (s.stage.as_str(), s.forwarded, s.dropped)).collect();
+    assert_eq!(stages, [("split", 1, 0), ("bill", 1, 1)]);
+}
+
+#[test]
+fn a_dead_letter_fails_it_until_it_is_sent_back() {
+    let mut notes = vec![root(note("split", forwarded(2))), note("bill", dead())];
+    let failed = sum(&notes);
+    assert_eq!((failed.state, failed.open, failed.letters), (JobState::Failed, 1, 1));
+    assert_eq!(failed.error.as_ref().map(|e| (e.stage.as_str(), e.code.as_str())), Some(("bill", "x")));
+    notes.push(note("bill", forwarded(0)));
+    assert_eq!(sum(&notes).state, JobState::Failed, "one that goes on does not mend the other");
+    notes.push(note("bill", What::Redriven));
+    assert_eq!((sum(&notes).state, sum(&notes).error), (JobState::Running, None));
+    notes.push(note("bill", forwarded(0)));
+    assert_eq!(sum(&notes).state, JobState::Done);
+}
+
+#[test]
+fn what_is_set_aside_is_waited_for() {
+    let aside = |note| Note { aside: true, ..note };
+    let mut notes = vec![root(note("bill", What::Parked))];
+    assert_eq!((sum(&notes).state, sum(&notes).open), (JobState::Waiting, 1));
+    notes.push(aside(note("bill", forwarded(1))));
+    assert_eq!((sum(&notes).state, sum(&notes).waiting), (JobState::Running, 0));
+    notes.push(note("mail", dead()));
+    assert_eq!(sum(&notes).state, JobState::Failed);
+}
+
+#[test]
+fn a_record_that_comes_again_changes_nothing() {
+    let mut notes = vec![root(note("bill", forwarded(1))), root(note("bill", What::Duplicate))];
+    assert_eq!((sum(&notes).state, sum(&notes).open), (JobState::Running, 1));
+    notes.push(note("mail", forwarded(0)));
+    assert_eq!(sum(&notes).state, JobState::Done);
+}
+
+#[test]
+fn a_job_of_which_the_beginning_is_not_known_does_not_go_below_nothing() {
+    let done = sum(&[note("mail", What::Dropped)]);
+    assert_eq!((done.state, done.open), (JobState::Done, 0));
+    let two = sum(&[note("mail", forwarded(0)), note("mail", forwarded(0))]);
+    assert_eq!((two.state, two.open), (JobState::Done, 0));
+}
+
+#[test]
+fn only_the_last_result_counts() {
+    let result = |text: &[u8]| What::Forwarded { births: 0, result: Some(Payload::of(text)) };
+    let status = sum(&[root(note("split", forwarded(2))), note("bill", result(b"1")), note("bill", result(b"\xff"))]);
+    assert_eq!(status.result, Some(Payload::Base64("/w==".into())));
+    assert_eq!(Payload::of(&vec![0; Payload::MAX + 1]), Payload::TooLarge(Payload::MAX + 1));
+}
+
+/// A durable form: change it with its version.
+#[test]
+fn its_form_is_stable() {
+    let mut first = root(note("bill", forwarded(0)));
+    first.at = 7;
+    let text = serde_json::to_string(&sum(&[first])).unwrap_or_default();
+    assert_eq!(
+        text,
+        r#"{"v":1,"state":"done","accepted":1000,"changed":7,"open":0,"waiting":0,"letters":0,"stages":[{"stage":"bill","forwarded":1,"attempts":1,"first":7,"last":7}]}"#
+    );
+}
+
+/// A record of a job that has not ended, in the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Open {
+    /// It came from a source.
+    Root,
+    /// A stage wrote it.
+    Read,
+    /// Its copy waits.
+    Aside,
+    /// It is a dead letter that was sent back.
+    Back,
+}
+
+proptest! {
+    /// Whatever happens to the records of a job, in any order that a log can give (each end behind its birth): the sum is
+    /// the number of records that have not ended, it is done exactly when there is none, and failed exactly while there is
+    /// a dead letter. Negative control: with `births` counted as one for each output, or without the `+ 1` of what is sent
+    /// back, this is red at once.
+    #[test]
+    fn the_sum_is_the_number_of_records_on_their_way(steps in prop::collection::vec((0usize..64, 0u8..10, 0u32..4), 1..200)) {
+        let (mut open, mut letters) = (vec![Open::Root], 0u32);
+        let mut status: Option<JobStatus> = None;
+        for (which, what, births) in steps {
+            let note = if what == 9 && letters > 0 {
+                letters -= 1;
+                open.push(Open::Back);
+                note("s", What::Redriven)
+            } else {
+                if open.is_empty() { continue }
+                let which = which % open.len();
+                let record = open[which];
+                let what = match what {
+                    0..=3 => forwarded(births),
+                    4 => What::Dropped,
+                    5 if record != Open::Aside => What::Parked,
+                    6 => What::Duplicate,
+                    _ => dead(),
+                };
+                match what {
+                    What::Parked => open[which] = Open::Aside,
+                    _ => drop(open.swap_remove(which)),
+                }
+                match what {
+                    What::Forwarded { births, .. } => open.extend((0..births).map(|_| Open::Read)),
+                    What::Dead { .. } => letters += 1,
+                    _ => {}
+                }
+                Note { root: record == Open::Root, aside: record == Open::Aside, ..note("s", what) }
+            };
+            let status = status.get_or_insert_with(|| JobStatus::begin(&note));
+            status.add(&note);
+            let waiting = open.iter().filter(|o| **o == Open::Aside).count();
+            prop_assert_eq!((status.open, status.waiting, status.letters), (open.len() as i64, waiting as i64, i64::from(letters)));
+            let expected = match (letters, open.len()) {
+                (1.., _) => JobState::Failed,
+                (0, 0) => JobState::Done,
+                (0, n) if n == waiting => JobState::Waiting,
+                _ => JobState::Running,
+            };
+            prop_assert_eq!(status.state, expected);
+        }
+    }
+
+    /// Counts of stages are those of the notes.
+    #[test]
+    fn stages_are_counted(ends in prop::collection::vec(("[ab]", 0u8..4), 1..50)) {
+        let mut wanted: BTreeMap<String, [u64; 4]> = BTreeMap::new();
+        let notes: Vec<Note<'_>> = ends.iter().map(|(stage, what)| {
+            wanted.entry(stage.clone()).or_default()[usize::from(*what)] += 1;
+            note(stage, match what { 0 => forwarded(1), 1 => What::Dropped, 2 => What::Duplicate, _ => dead() })
+        }).collect();
+        let status = sum(&notes);
+        let found: BTreeMap<String, [u64; 4]> = status.stages.iter()
+            .map(|s| (s.stage.clone(), [s.forwarded, s.dropped, s.duplicates, s.dead_lettered])).collect();
+        prop_assert_eq!(found, wanted);
+    }
+}

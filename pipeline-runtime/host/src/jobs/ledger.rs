@@ -1,0 +1,291 @@
+//! Adds up the notes of jobs and writes what they come to.
+//!
+//! A member of the group `<pipeline>.jobs` owns partitions of the notes. It reads the statuses of those jobs that are not
+//! done, adds notes, and commits the new statuses with its position in one transaction. What goes wrong in between throws
+//! the sums away with the transaction: a new member reads both again.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use millstream_filter_api::Headers;
+use millstream_log::{
+    Assignment, Budget, Class, Delivery, End, Event, Log, LogError, LogRecord, LogResult, Member, MemberConfig,
+    Outgoing, Position, Sent, TopicPartition,
+};
+use millstream_spec::model::{Jobs, Pipeline};
+
+use super::job::JobStatus;
+use super::note::{Note, newer};
+use crate::clock::wall_ms;
+use crate::restore;
+use crate::shared::Stop;
+
+/// What a ledger is told by the process.
+pub(crate) struct Ledger<'a> {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Ends it.
+    pub stop: Stop,
+    /// The pipeline's name.
+    pub pipeline: &'a str,
+    /// What the pipeline says of jobs.
+    pub jobs: &'a Jobs,
+    /// Unique in the cluster.
+    pub name: String,
+    /// Static membership.
+    pub instance: Option<String>,
+}
+
+/// Under load statuses are written this often: what happens to a job in between is one record.
+const COMMIT_EVERY: Duration = Duration::from_millis(100);
+/// Or after this many notes.
+const COMMIT_NOTES: usize = 20_000;
+const BUDGET: Budget = Budget { records: 5_000, bytes: 4 << 20 };
+const IDLE_POLL: Duration = Duration::from_millis(200);
+/// Between two looks at which notes and which jobs can go.
+const TRIM_EVERY: Duration = Duration::from_secs(30);
+
+/// The sums of one partition.
+#[derive(Default)]
+struct Sums {
+    /// Jobs that are not done. What is done is read again by nobody but people.
+    open: HashMap<Bytes, JobStatus>,
+    /// Those that have changed since the last commit.
+    changed: HashSet<Bytes>,
+    /// The next note.
+    next: i64,
+}
+
+impl Ledger<'_> {
+    /// Keeps the sums until told to stop. An error says that a new member begins again, or that a person must act.
+    pub fn run(&self) -> LogResult<()> {
+        let mut member = self.log.join(MemberConfig {
+            group: self.jobs.group.clone(),
+            lead: self.jobs.notes.clone(),
+            side: Vec::new(),
+            delivery: Delivery::ExactlyOnce,
+            name: self.name.clone(),
+            instance: self.instance.clone(),
+            session_timeout: Duration::from_secs(10),
+            prefetch_bytes: 4 << 20,
+        })?;
+        self.stop.on_stop(member.waker());
+        let ended = self.keep(&mut *member);
+        // Fenced: there is nothing to hand over, and nobody to ask.
+        if !matches!(&ended, Err(e) if e.class == Class::Fenced) {
+            member.leave(self.stop.drain_timeout());
+        }
+        ended
+    }
+
+    fn keep(&self, member: &mut dyn Member) -> LogResult<()> {
+        let mut all: BTreeMap<i32, Sums> = BTreeMap::new();
+        let (mut batches, mut notes, mut first) = (Vec::new(), 0, None::<Instant>);
+        let mut trim_at = Instant::now() + TRIM_EVERY;
+        while !self.stop.draining() {
+            let wait = first.map_or(IDLE_POLL, |at| COMMIT_EVERY.saturating_sub(at.elapsed()).min(IDLE_POLL));
+            let events = match member.poll(BUDGET, wait, &mut batches) {
+                Err(e) if e.class == Class::Retry => {
+                    tracing::debug!(pipeline = %self.pipeline, error = %e, "the log did not answer; trying again");
+                    self.stop.wait(IDLE_POLL);
+                    continue;
+                }
+                polled => polled?,
+            };
+            for event in events {
+                match event {
+                    Event::Assigned(assignments) => self.take(member, assignments, &mut all)?,
+                    Event::Revoking(partitions) => {
+                        self.commit(member, &mut all)?;
+                        (notes, first) = (0, None);
+                        all.retain(|p, _| !partitions.iter().any(|gone| gone.partition == *p));
+                        member.release(&partitions)?;
+                    }
+                    Event::Lost(_) => {
+                        member.abort()?;
+                        let message = "partitions of the job topic went to another process";
+                        return Err(LogError::new(Class::Fenced, "jobs_lost", message));
+                    }
+                    Event::BrokerAway(away, why) => {
+                        tracing::debug!(pipeline = %self.pipeline, away, %why, "the broker of the job topic");
+                    }
+                }
+            }
+            for batch in batches.drain(..) {
+                let Some(sums) = all.get_mut(&batch.partition.partition) else { continue };
+                for record in &batch.records {
+                    sums.changed.extend(add(&mut sums.open, record)?);
+                    notes += 1;
+                }
+                sums.next = batch.next;
+                first.get_or_insert_with(Instant::now);
+            }
+            if first.is_some_and(|at| at.elapsed() >= COMMIT_EVERY) || notes >= COMMIT_NOTES {
+                self.commit(member, &mut all)?;
+                (notes, first) = (0, None);
+            }
+            if Instant::now() >= trim_at {
+                self.trim(member, &mut all)?;
+                (notes, first) = (0, None);
+                trim_at = Instant::now() + TRIM_EVERY;
+            }
+        }
+        self.commit(member, &mut all)
+    }
+
+    /// Begins with partitions: reads what jobs of them are not done, as committed by the owner before.
+    fn take(
+        &self,
+        member: &mut dyn Member,
+        assignments: Vec<Assignment>,
+        all: &mut BTreeMap<i32, Sums>,
+    ) -> LogResult<()> {
+        let mut positions = Vec::new();
+        for a in assignments {
+            let committed = a.committed.as_ref().map_or(a.low, |c| c.offset);
+            if committed < a.low {
+                tracing::warn!(place = %a.partition, lost = a.low - committed, "notes of jobs are gone; some jobs will not end");
+            }
+            let offset = committed.max(a.low);
+            let partition = a.partition.partition;
+            let mut sums = Sums { next: offset, ..Sums::default() };
+            self.each_status(partition, |job, status| {
+                // The last one counts, as in any compacted topic.
+                match status {
+                    Some(status) if status.is_open() => drop(sums.open.insert(job, status)),
+                    _ => drop(sums.open.remove(&job)),
+                }
+            })?;
+            all.insert(partition, sums);
+            positions.push(Position { partition: a.partition, offset, metadata: String::new() });
+        }
+        member.start(&positions)
+    }
+
+    fn each_status(&self, partition: i32, mut take: impl FnMut(Bytes, Option<JobStatus>)) -> LogResult<()> {
+        let place = TopicPartition::new(self.jobs.topic.as_str(), partition);
+        let one = std::slice::from_ref(&place);
+        // The high watermark: everything the owner before committed lies below it, and it is fenced.
+        let bounds = self.log.ends(one, End::Low)?[0]..self.log.ends(one, End::High)?[0];
+        restore::read(&*self.log, &place, bounds, |record| {
+            if let Some((job, status)) = read(&record)? {
+                take(job, status);
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes the sums durable.
+    fn commit(&self, member: &mut dyn Member, all: &mut BTreeMap<i32, Sums>) -> LogResult<()> {
+        let mut records = Vec::new();
+        for (partition, sums) in &mut *all {
+            for job in sums.changed.drain() {
+                let Some(status) = sums.open.get(&job) else { continue };
+                let value = serde_json::to_vec(status).unwrap_or_default();
+                let done = !status.is_open();
+                records.push(self.status(*partition, job.clone(), Some(value.into())));
+                if done {
+                    sums.open.remove(&job);
+                }
+            }
+        }
+        self.write(member, records, all)
+    }
+
+    fn write(&self, member: &mut dyn Member, mut records: Vec<Outgoing>, all: &BTreeMap<i32, Sums>) -> LogResult<()> {
+        let position = |(partition, sums): (&i32, &Sums)| Position {
+            partition: TopicPartition::new(self.jobs.notes.as_str(), *partition),
+            offset: sums.next,
+            metadata: String::new(),
+        };
+        if all.is_empty() {
+            return Ok(());
+        }
+        let positions: Vec<Position> = all.iter().map(position).collect();
+        member.send(&mut records).and_then(|()| member.commit(&positions)).map_err(|sent| match sent {
+            Sent::Failed(e) => e,
+            Sent::Refused(why) => LogError::new(
+                Class::Config,
+                "job_status_refused",
+                format!("the log refuses a job's status: {}", why.first().map_or("no reason given", |(_, why)| why)),
+            ),
+        })
+    }
+
+    fn status(&self, partition: i32, job: Bytes, value: Option<Bytes>) -> Outgoing {
+        Outgoing {
+            to: TopicPartition::new(self.jobs.topic.as_str(), partition),
+            key: Some(job),
+            value,
+            headers: Headers::new(),
+            timestamp: wall_ms(),
+            tag: 0,
+        }
+    }
+
+    /// Deletes notes that are added up, and statuses that are older than the pipeline keeps them.
+    fn trim(&self, member: &mut dyn Member, all: &mut BTreeMap<i32, Sums>) -> LogResult<()> {
+        self.commit(member, all)?;
+        let notes = |(p, sums): (&i32, &Sums)| (TopicPartition::new(self.jobs.notes.as_str(), *p), sums.next);
+        let done: Vec<_> = all.iter().map(notes).collect();
+        match self.log.delete_before(&done) {
+            Err(e) if e.class != Class::Retry => return Err(e),
+            _ => {}
+        }
+        let limit = wall_ms().saturating_sub(i64::try_from(self.jobs.retention.as_millis()).unwrap_or(i64::MAX));
+        let mut records = Vec::new();
+        for (partition, sums) in &mut *all {
+            let mut old: HashSet<Bytes> = HashSet::new();
+            self.each_status(*partition, |job, status| match status {
+                Some(status) if status.changed < limit && status.state.is_final() => drop(old.insert(job)),
+                _ => drop(old.remove(&job)),
+            })?;
+            for job in old {
+                sums.open.remove(&job);
+                records.push(self.status(*partition, job, None));
+            }
+        }
+        if records.is_empty() { Ok(()) } else { self.write(member, records, all) }
+    }
+}
+
+/// Adds a note to the sum of its job; the job, if it has changed by that.
+pub(super) fn add(open: &mut HashMap<Bytes, JobStatus>, record: &LogRecord) -> LogResult<Option<Bytes>> {
+    let (Some(job), Some(value)) = (&record.key, &record.value) else { return Ok(None) };
+    let note = Note::read(value)?;
+    if !open.contains_key(job) && note.says_nothing_new() {
+        return Ok(None);
+    }
+    open.entry(job.clone()).or_insert_with(|| JobStatus::begin(&note)).add(&note);
+    Ok(Some(job.clone()))
+}
+
+/// A job and its status; no status where it was deleted.
+pub(super) fn read(record: &LogRecord) -> LogResult<Option<(Bytes, Option<JobStatus>)>> {
+    let Some(job) = &record.key else { return Ok(None) };
+    let Some(value) = &record.value else { return Ok(Some((job.clone(), None))) };
+    let unreadable = |e: serde_json::Error| {
+        let message = format!("the status of a job, offset {}, cannot be read: {e}", record.offset);
+        LogError::new(Class::Fatal, "job_status_unreadable", message)
+    };
+    #[derive(serde::Deserialize)]
+    struct Version {
+        v: u32,
+    }
+    let version = serde_json::from_slice::<Version>(value).map_err(unreadable)?.v;
+    if version > super::job::VERSION {
+        return Err(newer(version, super::job::VERSION));
+    }
+    Ok(Some((job.clone(), Some(serde_json::from_slice(value).map_err(unreadable)?))))
+}
+
+/// Whether every note that is there is added up, whoever does it.
+pub(crate) fn worked_off(log: &dyn Log, pipeline: &Pipeline) -> LogResult<bool> {
+    let Some(jobs) = &pipeline.jobs else { return Ok(true) };
+    let Some(info) = &log.describe(&[&jobs.notes])?[0] else { return Ok(false) };
+    let partitions: Vec<TopicPartition> =
+        (0..info.partitions).map(|p| TopicPartition::new(jobs.notes.as_str(), p)).collect();
+    crate::idle::at_end(log, &jobs.group, &partitions)
+}

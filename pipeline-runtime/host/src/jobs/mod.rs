@@ -1,0 +1,21 @@
+//! Jobs: everything that follows from one record at a source, by its root id.
+//!
+//! A replica that ends a record writes a note of it (`note.rs`) to `<pipeline>.jobs.notes`, in the transaction that releases
+//! what came of the record. All notes of a job lie in one partition. One owner per partition (`ledger.rs`, the group
+//! `<pipeline>.jobs`) adds them up (`job.rs`, pure) and writes each job's status to the compacted topic `<pipeline>.jobs`
+//! together with its position. Whoever asks reads that topic (`store.rs`).
+//!
+//! Why the sum is right: a stage reads a record only when the transaction that wrote it was committed, so the note of its
+//! end lies behind the note of its birth, and a job is never seen at zero before its last record has ended.
+
+mod job;
+mod ledger;
+mod note;
+mod plan;
+mod store;
+
+pub use job::{Failed, JobState, JobStatus, Payload, StageCounts};
+pub(crate) use ledger::{Ledger, worked_off};
+pub(crate) use note::{Note, What, cut};
+pub(crate) use plan::JobsPlan;
+pub use store::{Filter, find, list, wait};

@@ -1,0 +1,195 @@
+//! What a replica or a command says about a job: one record of `<pipeline>.jobs.notes`, keyed by the job's id.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use millstream_filter_api::Headers;
+use millstream_log::{Class, LogError, LogResult, Outgoing, TopicPartition};
+use serde::{Deserialize, Serialize};
+
+use super::job::Payload;
+use super::plan::JobsPlan;
+use crate::outputs::partition_for;
+
+/// The form this version writes; a higher one stops who reads it.
+const VERSION: u32 = 1;
+
+/// One note.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Note<'a> {
+    /// Version of this form.
+    pub(super) v: u32,
+    /// When it was written, ms since 1970.
+    pub at: i64,
+    /// Whose; of what no stage did, nothing.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub stage: Cow<'a, str>,
+    /// What happened.
+    #[serde(flatten, borrow)]
+    pub what: What<'a>,
+    /// The record came from a source: nobody has counted it before.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub root: bool,
+    /// It passes once more, in a replay.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub replay: bool,
+    /// It was set aside before.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub aside: bool,
+    /// Time of the record, ms since 1970: a job begins with that of its first.
+    #[serde(default)]
+    pub time: i64,
+    /// Attempts made.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub attempts: u32,
+}
+
+/// What happened to a record of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub(crate) enum What<'a> {
+    /// A source has written it.
+    Accepted,
+    /// It went on.
+    Forwarded {
+        /// How often what it became will be read by stages of this pipeline.
+        births: u32,
+        /// What it became, where that is the job's result.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<Payload>,
+    },
+    /// A filter dropped it.
+    Dropped,
+    /// It had passed before.
+    Duplicate,
+    /// It became a dead letter.
+    Dead {
+        /// The error's code.
+        #[serde(borrow)]
+        code: Cow<'a, str>,
+        /// The error's message, cut to a bound.
+        #[serde(borrow)]
+        message: Cow<'a, str>,
+    },
+    /// It was set aside; its copy goes on.
+    Parked,
+    /// Its dead letter was sent back to the stage.
+    Redriven,
+}
+
+/// Bytes of an error's message that are kept.
+const MESSAGE_BYTES: usize = 2_000;
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(n: &u32) -> bool {
+    *n == 1
+}
+
+impl<'a> Note<'a> {
+    /// Of something that happens now to a record of that time.
+    pub fn new(stage: &'a str, what: What<'a>, time: i64) -> Self {
+        let at = crate::clock::wall_ms();
+        let stage = Cow::Borrowed(stage);
+        Self { v: VERSION, at, stage, what, root: false, replay: false, aside: false, time, attempts: 1 }
+    }
+
+    /// What is written of it for a job.
+    pub fn write(&self, plan: &JobsPlan, job: &[u8]) -> Outgoing {
+        // Strings and numbers alone: nothing in it can fail to be written.
+        let value = serde_json::to_vec(self).unwrap_or_default();
+        let key = Bytes::copy_from_slice(job);
+        Outgoing {
+            to: TopicPartition::new(plan.notes.clone(), partition_for(Some(&key), job, plan.partitions)),
+            key: Some(key),
+            value: Some(value.into()),
+            headers: Headers::new(),
+            timestamp: self.at,
+            tag: 0,
+        }
+    }
+
+    /// Whether it is of no interest where nothing is known of the job: a source's record that comes again after its job was
+    /// done.
+    pub fn says_nothing_new(&self) -> bool {
+        (self.root || self.replay) && self.what == What::Duplicate
+    }
+
+    /// Reads what [`Note::write`] wrote.
+    pub fn read(value: &'a [u8]) -> LogResult<Self> {
+        #[derive(Deserialize)]
+        struct Version {
+            v: u32,
+        }
+        let unreadable = |e: serde_json::Error| {
+            let message = format!("a note of the job topic cannot be read: {e}");
+            LogError::new(Class::Fatal, "job_note_unreadable", message)
+        };
+        match serde_json::from_slice::<Version>(value).map_err(unreadable)?.v {
+            0..=VERSION => serde_json::from_slice(value).map_err(unreadable),
+            v => Err(newer(v, VERSION)),
+        }
+    }
+}
+
+/// A form of a version to come.
+pub(super) fn newer(is: u32, known: u32) -> LogError {
+    let message = format!("the jobs of this pipeline are kept by a newer Millstream (form {is}, known is {known})");
+    LogError::new(Class::Config, "newer_version", message)
+}
+
+/// As much of an error's message as is kept.
+pub(crate) fn cut(message: &str) -> &str {
+    &message[..message.floor_char_boundary(MESSAGE_BYTES)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let dead = What::Dead { code: "http_status".into(), message: "said \"no\"".into() };
+        let note = Note { root: true, aside: true, attempts: 6, ..Note::new("bill", dead, 7) };
+        let plan = JobsPlan::for_tests();
+        let written = note.write(&plan, b"536365/1");
+        assert_eq!((written.key.as_deref(), &*written.to.topic), (Some(&b"536365/1"[..]), "orders.jobs.notes"));
+        let value = written.value.unwrap_or_default();
+        assert_eq!(Note::read(&value).ok().as_ref(), Some(&note));
+        for what in [
+            What::Accepted,
+            What::Parked,
+            What::Redriven,
+            What::Dropped,
+            What::Duplicate,
+            What::Forwarded { births: 3, result: Some(Payload::of(b"\xff")) },
+        ] {
+            let note = Note::new("", what, 0);
+            let value = note.write(&plan, b"x").value.unwrap_or_default();
+            assert_eq!(Note::read(&value).ok().as_ref(), Some(&note), "{}", String::from_utf8_lossy(&value));
+        }
+    }
+
+    /// A durable form: change it with its version.
+    #[test]
+    fn its_form_is_stable_and_a_newer_one_is_refused() {
+        let note = Note { at: 5, ..Note::new("clean", What::Forwarded { births: 1, result: None }, 7) };
+        let value = note.write(&JobsPlan::for_tests(), b"x").value.unwrap_or_default();
+        assert_eq!(value, br#"{"v":1,"at":5,"stage":"clean","what":"forwarded","births":1,"time":7}"#[..]);
+        assert_eq!(Note::read(br#"{"v":2,"what":"new"}"#).unwrap_err().code, "newer_version");
+        assert_eq!(Note::read(b"{}").unwrap_err().code, "job_note_unreadable");
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let long = "ä".repeat(3_000);
+        assert_eq!(cut(&long).len(), MESSAGE_BYTES);
+        assert_eq!(cut("short"), "short");
+    }
+}

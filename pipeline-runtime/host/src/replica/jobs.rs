@@ -1,0 +1,52 @@
+//! What a replica says of the jobs its records belong to: a note per end, in the transaction of the end.
+
+use millstream_log::Outgoing;
+
+use super::Replica;
+use crate::ids;
+use crate::input::Input;
+use crate::jobs::{Note, Payload, What};
+use crate::outputs::Written;
+use crate::plan::StagePlan;
+use crate::retry_topic::Reason;
+
+impl Replica {
+    /// Puts notes of duplicates into the open transaction: the engine ends those without asking.
+    pub(super) fn note_duplicates(&mut self) {
+        while let Some((place, input)) = self.engine.pop_duplicate() {
+            let Some(mut note) = of(&self.cx.plan, &input, What::Duplicate) else { continue };
+            note.tag = self.txn.origin.len() as u64;
+            self.txn.origin.push(place);
+            self.txn.outgoing.push(note);
+        }
+    }
+
+    /// Adds the note of a record that went on to what it became.
+    pub(super) fn note_forwarded(&self, input: &Input, written: &mut Written) {
+        let plan = &self.cx.plan;
+        let Some(jobs) = &plan.jobs else { return };
+        let readers = |o: &Outgoing| plan.outputs.iter().find(|p| p.topic == o.to.topic).map_or(0, |p| p.readers);
+        let births = written.iter().map(readers).sum();
+        let result = written.last().filter(|_| jobs.gives_result).and_then(|o| o.value.as_deref()).map(Payload::of);
+        written.extend(of(plan, input, What::Forwarded { births, result }));
+    }
+}
+
+/// The note of what became of a record; nothing where jobs are not tracked, or the record belongs to none.
+pub(super) fn of(plan: &StagePlan, input: &Input, what: What<'_>) -> Option<Outgoing> {
+    let jobs = plan.jobs.as_ref()?;
+    // What cannot be read as a copy is nobody's: the stage that set it aside has said what it knew.
+    let past = input.past.as_deref();
+    if past.is_some_and(|past| past.topic.is_some()) {
+        return None;
+    }
+    let is_copy = past.is_some_and(|past| past.copy);
+    let reason = past.and_then(|past| past.note.as_ref()).map(|note| note.reason);
+    let replay = plan.replay.is_some();
+    let mut note = Note::new(&plan.stage, what, input.record.timestamp);
+    note.root = plan.inputs[usize::from(input.input)].begins_jobs && !is_copy && !replay;
+    note.replay = replay;
+    note.aside = matches!(reason, Some(Reason::Parked | Reason::Behind));
+    note.attempts = input.attempts.max(1);
+    Some(note.write(jobs, ids::root(&input.id)))
+}

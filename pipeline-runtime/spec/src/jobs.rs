@@ -1,0 +1,78 @@
+//! `jobs:`, what is known of everything that follows from one record.
+
+use std::time::Duration;
+
+use millstream_filter_api::{Issue, Node, NodeKind};
+
+use crate::model::{Delivery, Jobs, Source, Stage};
+use crate::shape::with_help;
+use crate::{defaults, spelling};
+
+/// How long after its end a job is known.
+const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What tracking hangs on.
+pub(crate) struct Tracking<'a> {
+    pub pipeline: &'a str,
+    pub delivery: Delivery,
+    pub sources: &'a [Source],
+    /// Empty where they could not be linked.
+    pub stages: &'a [Stage],
+    /// Of a topic that is made.
+    pub partitions: i32,
+}
+
+/// Reads the section; `None` where jobs are not tracked.
+pub(crate) fn read(node: Option<&Node>, cx: &Tracking<'_>, issues: &mut Vec<Issue>) -> Option<Jobs> {
+    let node = node.filter(|node| node.as_map().is_some())?;
+    let track = node.get("track");
+    if track.is_some_and(|n| n.kind == NodeKind::Bool(false)) {
+        return None;
+    }
+    let names: Vec<&str> = cx.stages.iter().map(|s| s.name.as_str()).collect();
+    let result = node.get("result");
+    if let Some((word, said)) = result.and_then(|n| Some((n.as_text()?, n)))
+        && !names.is_empty()
+        && !names.contains(&word)
+    {
+        let issue = Issue::error(said.span, "unknown_stage", format!("no stage is called `{word}`"));
+        issues.push(with_help(issue, spelling::help(word, &names)));
+    }
+    let at = track.map_or(node.span, |n| n.span);
+    if cx.delivery == Delivery::AtLeastOnce {
+        let message =
+            "jobs are counted in the transactions of `exactly_once`; with `at_least_once` that is not supported yet";
+        let issue = Issue::error(at, "not_supported_yet", message);
+        issues.push(issue.help("leave out `delivery: at_least_once`, or `jobs`"));
+    }
+    if names.contains(&"jobs") {
+        let message = "a stage is called `jobs`, and its topic would be that of the jobs";
+        issues.push(Issue::error(at, "name_taken", message).help("give the stage another name"));
+    }
+    for (n, source) in cx.sources.iter().enumerate() {
+        let readers: Vec<&str> = cx
+            .stages
+            .iter()
+            .filter(|s| s.inputs.iter().any(|i| i.source == Some(n)))
+            .map(|s| s.name.as_str())
+            .collect();
+        if let [first, second, ..] = readers[..] {
+            let message = format!(
+                "stages `{first}` and `{second}` read source `{}`: tracking jobs that begin in several stages is not \
+                 supported yet",
+                source.name
+            );
+            let issue = Issue::error(at, "not_supported_yet", message);
+            issues.push(issue.help("let one stage read it, and the others that stage"));
+        }
+    }
+    let topic = format!("{}.jobs", cx.pipeline);
+    Some(Jobs {
+        retention: defaults::retention(node).unwrap_or(Some(RETENTION)).unwrap_or(Duration::MAX),
+        result: result.and_then(Node::as_text).or(names.last().copied()).unwrap_or_default().to_owned(),
+        notes: format!("{topic}.notes"),
+        group: topic.clone(),
+        topic,
+        partitions: cx.partitions,
+    })
+}

@@ -47,7 +47,7 @@ pub(crate) fn read(node: Option<&Node>, cx: &Tracking<'_>, issues: &mut Vec<Issu
     }
     if names.contains(&"jobs") {
         let message = "a stage is called `jobs`, and its topic would be that of the jobs";
-        issues.push(Issue::error(at, "name_taken", message).help("give the stage another name"));
+        issues.push(Issue::error(at, "reserved_name", message).help("give the stage another name"));
     }
     for (n, source) in cx.sources.iter().enumerate() {
         let readers: Vec<&str> = cx

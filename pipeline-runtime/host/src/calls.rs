@@ -103,6 +103,11 @@ impl Calls {
         }
     }
 
+    /// The calls in flight for records of this kind.
+    pub fn of(&self, is: impl Fn(&Input) -> bool) -> Vec<Ticket> {
+        self.flying.iter().filter(|(_, flying)| is(&flying.input)).map(|(ticket, _)| *ticket).collect()
+    }
+
     /// Ends calls that have had their time, and gives their records back.
     pub fn give_back(&mut self, tickets: &[Ticket]) -> Vec<(Ticket, Place, Input)> {
         let back = |ticket: &Ticket| {

@@ -21,7 +21,7 @@ use crate::changes::{self, Fingerprint};
 use crate::control::{Entries, Listener, Orders, Reporter};
 use crate::crew::{Crew, Recruit};
 use crate::growth::Watch;
-use crate::jobs::{JobsPlan, Ledger};
+use crate::jobs::{JobsPlan, Ledger, Stopping};
 use crate::letters::announce;
 use crate::plan::StagePlan;
 use crate::reason::Reason;
@@ -55,6 +55,8 @@ pub struct Running<'a> {
     pub crews: Vec<Crew<'a>>,
     /// Replays of these stages.
     replays: Replays<'a>,
+    /// Jobs of which nothing more is done.
+    stopping: Arc<Stopping>,
     /// Whether its sources are run.
     feed: bool,
     /// Of the control topic, as they were heard last.
@@ -81,6 +83,7 @@ impl<'a> Running<'a> {
             pipeline,
             crews: pipeline.stages.iter().filter(|s| here(&s.name)).map(Crew::new).collect(),
             replays: Replays::default(),
+            stopping: Arc::default(),
             feed: options.feed,
             entries: Mutex::default(),
             started: AtomicBool::new(false),
@@ -118,6 +121,7 @@ impl<'a> Running<'a> {
         let plans: Vec<Arc<StagePlan>> =
             self.crews.iter().map(|crew| Arc::new(StagePlan::new(self.pipeline, crew.stage, &topics))).collect();
         let reconcile = |orders: &Orders| {
+            self.stopping.set(orders.stopped.iter());
             for (crew, plan) in self.crews.iter().zip(&plans) {
                 let held = orders.held_by_replay(&crew.stage.name);
                 crew.held_by_replay.store(held, Ordering::Release);
@@ -197,6 +201,7 @@ impl<'a> Running<'a> {
             paused: Arc::clone(&crew.paused),
             retry_made: Arc::clone(&crew.retry_made),
             gate: Arc::clone(&crew.gate),
+            stopping: Arc::clone(&self.stopping),
             status: Arc::clone(&status),
             // A replay's group shall be empty when it is over.
             instance: options.instance.as_ref().filter(|_| !crew.of_replay).map(|name| format!("{name}.{number}")),

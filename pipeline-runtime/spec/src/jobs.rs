@@ -6,7 +6,7 @@ use millstream_filter_api::{Issue, Node, NodeKind};
 
 use crate::model::{Delivery, Jobs, Source, Stage};
 use crate::shape::with_help;
-use crate::{defaults, spelling};
+use crate::{defaults, read, spelling};
 
 /// How long after its end a job is known.
 const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -69,6 +69,7 @@ pub(crate) fn read(node: Option<&Node>, cx: &Tracking<'_>, issues: &mut Vec<Issu
     let topic = format!("{}.jobs", cx.pipeline);
     Some(Jobs {
         retention: defaults::retention(node).unwrap_or(Some(RETENTION)).unwrap_or(Duration::MAX),
+        deadline: read::duration(node, "deadline"),
         result: result.and_then(Node::as_text).or(names.last().copied()).unwrap_or_default().to_owned(),
         notes: format!("{topic}.notes"),
         group: topic.clone(),

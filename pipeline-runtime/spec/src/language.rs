@@ -86,8 +86,12 @@ static JOBS: MapRule = map!(
         key!("track", Shape::Flag, "keep the status of each job; default true where `jobs` stands"),
         key!("retention", Shape::Text(&rules::RETENTION), "how long after its end a job is known; default `7d`"),
         key!("result", Shape::Text(&rules::SOME), "the stage whose output is the job's result; default the last"),
+        key!(
+            "deadline",
+            Shape::Text(&rules::TIMEOUT),
+            "a job that is not done by then has failed, and its rest is dropped"
+        ),
         later!("progress"),
-        later!("deadline"),
         later!("reply"),
         later!("callback"),
     ],

@@ -30,6 +30,8 @@ pub struct Pipeline {
 pub struct Jobs {
     /// How long after its end a job is known.
     pub retention: Duration,
+    /// A job that is not done so long after its beginning has failed.
+    pub deadline: Option<Duration>,
     /// The stage whose output is the result.
     pub result: String,
     /// `<pipeline>.jobs`: the status of each job, compacted.

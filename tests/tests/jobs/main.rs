@@ -1,6 +1,8 @@
 //! What is known of jobs is exact: through splitting, retries, records set aside, dead letters that are sent back, and
 //! processes that are killed in the middle, on both logs.
 
+mod stopped;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

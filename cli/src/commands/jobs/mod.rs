@@ -3,6 +3,7 @@
 //! How a job stands is the host's (`millstream_host::jobs`); here are the words of the command line and what people and
 //! machines read.
 
+mod cancel;
 mod list;
 mod one;
 mod retry;
@@ -33,6 +34,8 @@ enum Verb {
     Show(one::ShowArgs),
     /// Wait until a job is done or has failed
     Wait(one::WaitArgs),
+    /// Have what is left of a job dropped
+    Cancel(cancel::CancelArgs),
     /// Send the dead letters of a job back to their stages
     Retry(retry::RetryArgs),
     /// Any other word: a verb of a later version, or a slip.
@@ -46,17 +49,15 @@ pub fn run(args: JobsArgs, cx: &Context) -> Outcome {
         Verb::Ls(args) => list::run(args, cx),
         Verb::Show(args) => one::show(args, cx),
         Verb::Wait(args) => one::wait(args, cx),
+        Verb::Cancel(args) => cancel::run(args, cx),
         Verb::Retry(args) => retry::run(args, cx),
         Verb::Other(words) => Err(refuse(&words.first().map(|w| w.to_string_lossy()).unwrap_or_default())),
     }
 }
 
 fn refuse(word: &str) -> Failure {
-    if word == "cancel" {
-        return Failure::later("`millstream jobs cancel`");
-    }
     let unknown = Failure::wrong(format!("there is no `millstream jobs {word}`"));
-    match millstream_spec::nearest(word, ["ls", "show", "wait", "retry"]) {
+    match millstream_spec::nearest(word, ["ls", "show", "wait", "cancel", "retry"]) {
         Some(near) => unknown.help(format!("did you mean `millstream jobs {near}`?")),
         None => unknown.help("`millstream jobs --help` lists what there is"),
     }

@@ -64,12 +64,14 @@ pub fn wait(args: WaitArgs, cx: &Context) -> Outcome {
         JobState::Done => Ok(()),
         JobState::Failed => Err(Failure::failed(format!("job `{}` has failed", args.job))
             .help(format!("`millstream jobs retry {} {}` sends its dead letters back", args.pipeline, args.job))),
+        JobState::Cancelled => Err(Failure::failed(format!("job `{}` was cancelled", args.job))),
         _ => Err(Failure::failed(format!("job `{}` is still {}", args.job, state.word()))
             .help("`--timeout` waits longer, and `jobs wait` can be called again")),
     }
 }
 
-fn unknown(target: &Target, job: &str) -> Failure {
+/// Nothing is known of a job.
+pub fn unknown(target: &Target, job: &str) -> Failure {
     let what = format!("pipeline `{}` knows no job `{job}`", target.pipeline.name);
     Failure::failed(what)
         .help("it never began, or ended longer ago than `jobs: retention`; `millstream jobs ls` lists those there are")

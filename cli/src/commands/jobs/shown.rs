@@ -73,7 +73,7 @@ impl Shown {
             text.push_str(&format!("{} records on their way, {} of them set aside\n", self.open, self.waiting));
         }
         if let Some(error) = &self.error {
-            text.push_str(&format!("{}: {} in `{}`: {}\n", paint.red("error"), error.code, error.stage, error.message));
+            text.push_str(&format!("{}: {}: {}\n", paint.red("error"), error.place(), error.message));
         }
         let head = ["stage", "forwarded", "dropped", "dead letters", "parked", "attempts", "first", "last"];
         let row = |s: &Stage| {
@@ -100,11 +100,18 @@ pub fn people(jobs: &[Shown]) -> String {
     }
     let head = ["job", "state", "accepted", "changed", "error"].map(str::to_owned).to_vec();
     let row = |j: &Shown| {
-        let error = j.error.as_ref().map_or(String::new(), |e| format!("{} in `{}`", e.code, e.stage));
+        let error = j.error.as_ref().map_or(String::new(), Error::place);
         vec![j.job.clone(), j.state.to_owned(), j.accepted.clone(), j.changed.clone(), error]
     };
     let rows: Vec<_> = std::iter::once(head).chain(jobs.iter().map(row)).collect();
     table(&rows, 0..0)
+}
+
+impl Error {
+    /// The code, and where.
+    fn place(&self) -> String {
+        if self.stage.is_empty() { self.code.clone() } else { format!("{} in `{}`", self.code, self.stage) }
+    }
 }
 
 impl From<Failed> for Error {

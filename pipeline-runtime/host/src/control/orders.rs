@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_log::LogResult;
 
-use super::records::{PauseOrder, RetryMade, ScaleOrder, decode, encode};
+use super::records::{PauseOrder, RetryMade, ScaleOrder, StopJob, decode, encode};
 use super::{Change, Entries};
+use crate::jobs::Stopped;
 use crate::replay::in_place::{self, Replay};
 
 /// Keys of paused stages begin with it.
@@ -16,6 +17,9 @@ const SCALE: &str = "scale/";
 /// Keys of stages that got a topic for retries begin with it.
 const RETRY: &str = "retry/";
 
+/// Keys of jobs of which the rest is dropped begin with it.
+const JOB: &str = "job/";
+
 /// The orders that hold, by stage. Those for stages that the pipeline no longer has are kept: the stage may come back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Orders {
@@ -25,6 +29,8 @@ pub struct Orders {
     pub scale: BTreeMap<String, u32>,
     /// Stages that got a topic `.retry` after they were started, because a dead letter was sent back to them.
     pub retry: BTreeSet<String>,
+    /// Jobs of which the rest is dropped, by their ids, and why.
+    pub stopped: BTreeMap<String, Stopped>,
     /// Every replay in place that is known, in the order in which they were ordered.
     pub replays: Vec<Replay>,
 }
@@ -43,6 +49,9 @@ impl Orders {
             } else if let Some(stage) = key.strip_prefix(RETRY) {
                 decode::<RetryMade>(key, &entry.value)?;
                 orders.retry.insert(stage.to_owned());
+            } else if let Some(job) = key.strip_prefix(JOB) {
+                let order: StopJob = decode(key, &entry.value)?;
+                orders.stopped.insert(job.to_owned(), order.why);
             }
         }
         Ok(orders)
@@ -71,6 +80,16 @@ impl Orders {
     /// Says that a stage has a topic `.retry` now: running replicas join again to read it.
     pub fn retry_made(stage: &str, now: i64) -> LogResult<Change> {
         Ok((format!("{RETRY}{stage}"), Some(encode(&RetryMade { at: now })?)))
+    }
+
+    /// The order to drop what is left of a job.
+    pub fn stop_job(job: &str, why: Stopped) -> LogResult<Change> {
+        Ok((format!("{JOB}{job}"), Some(encode(&StopJob { why })?)))
+    }
+
+    /// Nothing is left of it.
+    pub fn forget_job(job: &str) -> Change {
+        (format!("{JOB}{job}"), None)
     }
 
     /// Whether a stage reads nothing live until a replay of it is over.
@@ -102,12 +121,15 @@ mod tests {
             Orders::scale("bill", 8, 3).unwrap(),
             Orders::reset("other"),
             Orders::retry_made("bill", 10).unwrap(),
+            Orders::stop_job("a/b", Stopped::Deadline).unwrap(),
+            Orders::forget_job("c"),
             ("retention/orders.clean".into(), Some(Bytes::from_static(b"{\"v\":9}"))),
             ("letters/clean/0".into(), Some(Bytes::from_static(&[1, 2, 3]))),
         ]);
         let orders = Orders::read(&all).unwrap();
         assert!(orders.paused.contains("clean") && orders.paused.len() == 1);
         assert!(orders.retry.contains("bill") && orders.retry.len() == 1);
+        assert_eq!(orders.stopped, BTreeMap::from([("a/b".to_owned(), Stopped::Deadline)]));
         assert_eq!((orders.wanted("split", 4), orders.wanted("bill", 4), orders.wanted("clean", 4)), (0, 8, 4));
         assert_eq!(Orders::resume("clean"), ("pause/clean".to_owned(), None));
     }

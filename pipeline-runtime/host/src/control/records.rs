@@ -8,6 +8,8 @@ use millstream_log::{Class, LogError, LogResult};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::jobs::Stopped;
+
 /// The version of every value.
 pub const VERSION: u32 = 1;
 
@@ -32,6 +34,13 @@ pub struct ScaleOrder {
 pub struct RetryMade {
     /// When, ms since 1970.
     pub at: i64,
+}
+
+/// `job/<id>`: what is left of the job is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopJob {
+    /// Why.
+    pub why: Stopped,
 }
 
 /// `process/<id>`: how one process stands.

@@ -17,13 +17,16 @@ pub enum JobState {
     Waiting,
     /// Every record that came from it has ended.
     Done,
-    /// A record of it is a dead letter.
+    /// A record of it is a dead letter, or its deadline has passed.
     Failed,
+    /// Somebody wanted no more of it.
+    Cancelled,
 }
 
 impl JobState {
     /// All there are, in the order a job takes them.
-    pub const ALL: [Self; 5] = [Self::Accepted, Self::Running, Self::Waiting, Self::Done, Self::Failed];
+    pub const ALL: [Self; 6] =
+        [Self::Accepted, Self::Running, Self::Waiting, Self::Done, Self::Failed, Self::Cancelled];
 
     /// As people type and read it.
     pub fn word(self) -> &'static str {
@@ -33,12 +36,33 @@ impl JobState {
             Self::Waiting => "waiting",
             Self::Done => "done",
             Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
         }
     }
 
     /// Whether nothing more happens to it by itself.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Done | Self::Failed)
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// Why what is left of a job is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stopped {
+    /// Somebody has cancelled it.
+    Cancelled,
+    /// It was not done in time.
+    Deadline,
+}
+
+impl Stopped {
+    /// The reason with which its records are dropped, and the code of a job that was late.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Deadline => "deadline",
+        }
     }
 }
 
@@ -51,6 +75,9 @@ pub struct JobStatus {
     pub state: JobState,
     /// Time of its first record, ms since 1970.
     pub accepted: i64,
+    /// When its first note was written, ms since 1970: its deadline counts from there, as records may be old.
+    #[serde(default)]
+    pub begun: i64,
     /// When it last changed, ms since 1970.
     pub changed: i64,
     /// Records of it that have not ended.
@@ -61,6 +88,12 @@ pub struct JobStatus {
     /// Dead letters of it that were not sent back.
     #[serde(default)]
     pub letters: i64,
+    /// Why what is left of it is dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
+    /// Whether the control topic says so to the stages.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub told: bool,
     /// By stage, in the order in which it met them.
     #[serde(default)]
     pub stages: Vec<StageCounts>,
@@ -98,6 +131,10 @@ pub struct StageCounts {
     pub first: i64,
     /// Last end there, ms since 1970.
     pub last: i64,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -153,11 +190,14 @@ impl JobStatus {
             v: VERSION,
             state: JobState::Accepted,
             accepted: if note.time > 0 { note.time } else { note.at },
+            begun: note.at,
             changed: note.at,
             // Its records were counted in a past of which nothing is known: one of them at least was on its way.
             open: i64::from(!note.root && !note.replay && !matches!(note.what, What::Accepted | What::Redriven)),
             waiting: i64::from(note.aside),
             letters: i64::from(note.what == What::Redriven),
+            stopped: None,
+            told: false,
             stages: Vec::new(),
             error: None,
             result: None,
@@ -173,9 +213,14 @@ impl JobStatus {
         }
         match &note.what {
             What::Accepted => {}
+            What::Cancel => self.stop(Stopped::Cancelled),
             What::Redriven => {
                 self.open += 1;
                 self.letters -= 1;
+                if !self.told {
+                    // Somebody wants it after all.
+                    self.stopped = None;
+                }
             }
             What::Parked => {
                 self.waiting += 1;
@@ -215,8 +260,38 @@ impl JobStatus {
         }
     }
 
+    fn stop(&mut self, why: Stopped) {
+        if self.state != JobState::Done {
+            self.stopped.get_or_insert(why);
+        }
+    }
+
+    /// Its time is over at `now`, if it may take `deadline` milliseconds: whether that is news.
+    pub(super) fn expire(&mut self, deadline: i64, now: i64) -> bool {
+        if self.stopped.is_some() || self.state.is_final() || now.saturating_sub(self.begun) < deadline {
+            return false;
+        }
+        self.stop(Stopped::Deadline);
+        let message = format!("not done within {}", show(deadline));
+        self.error = Some(Failed { stage: String::new(), code: Stopped::Deadline.word().to_owned(), message, at: now });
+        (self.changed, self.state) = (now, self.judge());
+        true
+    }
+
+    /// What the stages are to be told now, if it is something else than they know: that the rest of the job is dropped, or
+    /// that there is no rest.
+    pub(super) fn news(&mut self) -> Option<Option<Stopped>> {
+        // Of an accepted one nothing is open yet, and its record is still to come.
+        let rest = self.stopped.filter(|_| self.open > 0 || self.stages.is_empty());
+        let news = rest.is_some() != self.told;
+        self.told = rest.is_some();
+        news.then_some(rest)
+    }
+
     fn judge(&self) -> JobState {
-        if self.letters > 0 {
+        if self.stopped == Some(Stopped::Cancelled) {
+            JobState::Cancelled
+        } else if self.letters > 0 || self.stopped.is_some() {
             JobState::Failed
         } else if self.stages.is_empty() {
             JobState::Accepted
@@ -242,7 +317,21 @@ impl JobStatus {
 
     /// Whether a later note of it is to be expected: then its sum has to be at hand.
     pub(super) fn is_open(&self) -> bool {
-        self.state != JobState::Done
+        match self.state {
+            JobState::Done => false,
+            JobState::Cancelled => self.open > 0 || self.letters > 0 || self.told,
+            _ => true,
+        }
+    }
+}
+
+/// A duration as people write it.
+fn show(ms: i64) -> String {
+    match ms {
+        _ if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
+        _ if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        _ if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
+        _ => format!("{ms}ms"),
     }
 }
 

@@ -16,9 +16,10 @@ use millstream_log::{
 };
 use millstream_spec::model::{Jobs, Pipeline};
 
-use super::job::JobStatus;
+use super::job::{JobStatus, Stopped};
 use super::note::{Note, newer};
 use crate::clock::wall_ms;
+use crate::control::{Change, Control, Orders};
 use crate::restore;
 use crate::shared::Stop;
 
@@ -44,6 +45,8 @@ const COMMIT_EVERY: Duration = Duration::from_millis(100);
 const COMMIT_NOTES: usize = 20_000;
 const BUDGET: Budget = Budget { records: 5_000, bytes: 4 << 20 };
 const IDLE_POLL: Duration = Duration::from_millis(200);
+/// Between two looks for jobs whose time is over.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks at which notes and which jobs can go.
 const TRIM_EVERY: Duration = Duration::from_secs(30);
 
@@ -84,6 +87,7 @@ impl Ledger<'_> {
         let mut all: BTreeMap<i32, Sums> = BTreeMap::new();
         let (mut batches, mut notes, mut first) = (Vec::new(), 0, None::<Instant>);
         let mut trim_at = Instant::now() + TRIM_EVERY;
+        let mut expire_at = Instant::now() + EXPIRE_EVERY;
         while !self.stop.draining() {
             let wait = first.map_or(IDLE_POLL, |at| COMMIT_EVERY.saturating_sub(at.elapsed()).min(IDLE_POLL));
             let events = match member.poll(BUDGET, wait, &mut batches) {
@@ -121,6 +125,12 @@ impl Ledger<'_> {
                 }
                 sums.next = batch.next;
                 first.get_or_insert_with(Instant::now);
+            }
+            if Instant::now() >= expire_at {
+                expire_at = Instant::now() + EXPIRE_EVERY;
+                if self.expire(&mut all) {
+                    first.get_or_insert_with(Instant::now);
+                }
             }
             if first.is_some_and(|at| at.elapsed() >= COMMIT_EVERY) || notes >= COMMIT_NOTES {
                 self.commit(member, &mut all)?;
@@ -179,10 +189,13 @@ impl Ledger<'_> {
 
     /// Makes the sums durable.
     fn commit(&self, member: &mut dyn Member, all: &mut BTreeMap<i32, Sums>) -> LogResult<()> {
-        let mut records = Vec::new();
+        let (mut records, mut control) = (Vec::new(), Vec::new());
         for (partition, sums) in &mut *all {
             for job in sums.changed.drain() {
-                let Some(status) = sums.open.get(&job) else { continue };
+                let Some(status) = sums.open.get_mut(&job) else { continue };
+                if let Some(news) = status.news() {
+                    control.extend(order(&job, news)?);
+                }
                 let value = serde_json::to_vec(status).unwrap_or_default();
                 let done = !status.is_open();
                 records.push(self.status(*partition, job.clone(), Some(value.into())));
@@ -191,7 +204,24 @@ impl Ledger<'_> {
                 }
             }
         }
+        // One of many words to the stages fails none of them: a job whose id is no text cannot be cancelled.
+        let to = Control::of(&*self.log, self.pipeline);
+        records.extend(control.into_iter().map(|change| to.record(change)));
         self.write(member, records, all)
+    }
+
+    /// Jobs whose time is over.
+    fn expire(&self, all: &mut BTreeMap<i32, Sums>) -> bool {
+        let Some(deadline) = self.jobs.deadline else { return false };
+        let (deadline, now) = (i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX), wall_ms());
+        let mut any = false;
+        for sums in all.values_mut() {
+            let late =
+                sums.open.iter_mut().filter_map(|(job, status)| status.expire(deadline, now).then(|| job.clone()));
+            sums.changed.extend(late);
+            any |= !sums.changed.is_empty();
+        }
+        any
     }
 
     fn write(&self, member: &mut dyn Member, mut records: Vec<Outgoing>, all: &BTreeMap<i32, Sums>) -> LogResult<()> {
@@ -249,6 +279,16 @@ impl Ledger<'_> {
         }
         if records.is_empty() { Ok(()) } else { self.write(member, records, all) }
     }
+}
+
+/// The word to the stages that what is left of a job is dropped, or that nothing is left. Keys of the control topic are
+/// text.
+fn order(job: &Bytes, news: Option<Stopped>) -> LogResult<Option<Change>> {
+    let Ok(job) = std::str::from_utf8(job) else { return Ok(None) };
+    Ok(Some(match news {
+        Some(why) => Orders::stop_job(job, why)?,
+        None => Orders::forget_job(job),
+    }))
 }
 
 /// Adds a note to the sum of its job; the job, if it has changed by that.

@@ -8,14 +8,18 @@
 //! Why the sum is right: a stage reads a record only when the transaction that wrote it was committed, so the note of its
 //! end lies behind the note of its birth, and a job is never seen at zero before its last record has ended.
 
+mod cancel;
 mod job;
 mod ledger;
 mod note;
 mod plan;
+mod stopping;
 mod store;
 
-pub use job::{Failed, JobState, JobStatus, Payload, StageCounts};
+pub use cancel::cancel;
+pub use job::{Failed, JobState, JobStatus, Payload, StageCounts, Stopped};
 pub(crate) use ledger::{Ledger, worked_off};
 pub(crate) use note::{Note, What, cut};
 pub(crate) use plan::JobsPlan;
+pub(crate) use stopping::Stopping;
 pub use store::{Filter, find, list, wait};

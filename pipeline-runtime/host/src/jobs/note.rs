@@ -75,6 +75,8 @@ pub(crate) enum What<'a> {
     Parked,
     /// Its dead letter was sent back to the stage.
     Redriven,
+    /// Of no record: somebody wants no more of the job.
+    Cancel,
 }
 
 /// Bytes of an error's message that are kept.
@@ -116,9 +118,13 @@ impl<'a> Note<'a> {
     }
 
     /// Whether it is of no interest where nothing is known of the job: a source's record that comes again after its job was
-    /// done.
+    /// done, or a word that comes too late.
     pub fn says_nothing_new(&self) -> bool {
-        (self.root || self.replay) && self.what == What::Duplicate
+        match self.what {
+            What::Duplicate => self.root || self.replay,
+            What::Cancel => true,
+            _ => false,
+        }
     }
 
     /// Reads what [`Note::write`] wrote.
@@ -165,6 +171,7 @@ mod tests {
         for what in [
             What::Accepted,
             What::Parked,
+            What::Cancel,
             What::Redriven,
             What::Dropped,
             What::Duplicate,

@@ -1,8 +1,9 @@
 //! What a replica says of the jobs its records belong to: a note per end, in the transaction of the end.
 
+use millstream_engine::Fate;
 use millstream_log::Outgoing;
 
-use super::Replica;
+use super::{Replica, Runner};
 use crate::ids;
 use crate::input::Input;
 use crate::jobs::{Note, Payload, What};
@@ -19,6 +20,30 @@ impl Replica {
             self.txn.origin.push(place);
             self.txn.outgoing.push(note);
         }
+    }
+
+    /// Cancels calls for records of jobs that were stopped since the last time.
+    pub(super) fn cancel_stopped(&mut self) {
+        let changes = self.cx.stopping.changes();
+        if std::mem::replace(&mut self.stopped, changes) == changes {
+            return;
+        }
+        let Runner::Calls(calls) = &mut self.runner else { return };
+        let stopping = &self.cx.stopping;
+        let tickets = calls.of(|input| stopping.of(ids::root(&input.id)).is_some());
+        let now = self.clock.now();
+        for (ticket, _, input) in calls.give_back(&tickets) {
+            if let Some(fate) = self.dropped_with_job(&input) {
+                self.engine.finish(ticket, fate, now);
+            }
+        }
+    }
+
+    /// The fate of a record whose job is stopped.
+    pub(super) fn dropped_with_job(&self, input: &Input) -> Option<Fate<Input, Written>> {
+        self.cx.plan.jobs.as_ref()?;
+        let why = self.cx.stopping.of(ids::root(&input.id))?;
+        Some(Fate::Dropped(why.word(), of(&self.cx.plan, input, What::Dropped).into_iter().collect()))
     }
 
     /// Adds the note of a record that went on to what it became.

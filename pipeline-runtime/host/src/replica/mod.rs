@@ -31,6 +31,7 @@ use crate::chain::ComputeChain;
 use crate::clock::Clock;
 use crate::growth::Gate;
 use crate::input::Input;
+use crate::jobs::Stopping;
 use crate::outputs::{OutputWriter, Written};
 use crate::plan::StagePlan;
 use crate::shared::{InHand, ReplicaStatus, Stop};
@@ -52,6 +53,8 @@ pub struct ReplicaContext {
     pub retry_made: Arc<AtomicBool>,
     /// Which partitions may be begun.
     pub gate: Arc<Gate>,
+    /// Jobs of which nothing more is done.
+    pub(crate) stopping: Arc<Stopping>,
     /// Where it tells how it stands.
     pub status: Arc<ReplicaStatus>,
     /// `<process>.<replica>`: unique in the cluster.
@@ -89,6 +92,8 @@ pub(crate) struct Replica {
     at_end: replaying::AtEnd,
     /// Slots that are assigned and not read yet.
     scans: Vec<scan::Scan>,
+    /// Which change of the jobs that are stopped was obeyed.
+    stopped: u64,
     /// Records whose outputs the log refused: how often, and why.
     refused: HashMap<Place, (u32, String)>,
 }
@@ -187,6 +192,7 @@ impl Replica {
             parking: parking::Parking::new(retries.then_some(inputs)),
             at_end: replaying::AtEnd::new(),
             scans: Vec::new(),
+            stopped: 0,
             refused: HashMap::new(),
             cx,
         })
@@ -229,6 +235,7 @@ impl Replica {
         }
         self.collect_calls();
         self.cancel_overdue();
+        self.cancel_stopped();
         let unfinished = if paused { false } else { self.work()? };
         self.send_released()?;
         let idle = waiting && !got && !unfinished;

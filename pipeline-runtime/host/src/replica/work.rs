@@ -80,6 +80,10 @@ impl Replica {
             Task::Move => return self.move_copy(ticket, place, input, now),
             Task::Park(why) => return self.park(ticket, place, input, attempt, why, now),
         }
+        if let Some(fate) = self.dropped_with_job(&input) {
+            self.engine.finish(ticket, fate, now);
+            return;
+        }
         if attempt > 1 && self.too_old(&input, now) {
             return self.end_too_old(ticket, place, input, attempt - 1, false, now);
         }

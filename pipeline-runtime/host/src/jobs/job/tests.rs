@@ -90,6 +90,46 @@ fn only_the_last_result_counts() {
     assert_eq!(Payload::of(&vec![0; Payload::MAX + 1]), Payload::TooLarge(Payload::MAX + 1));
 }
 
+#[test]
+fn a_cancelled_job_is_that_until_somebody_wants_it_again() {
+    let mut status = sum(&[root(note("split", forwarded(2))), note("bill", dead()), note("", What::Cancel)]);
+    assert_eq!((status.state, status.open), (JobState::Cancelled, 1));
+    assert_eq!(status.news(), Some(Some(Stopped::Cancelled)), "the stages are told");
+    assert_eq!(status.news(), None, "once");
+    status.add(&note("bill", What::Dropped));
+    assert_eq!((status.state, status.open, status.is_open()), (JobState::Cancelled, 0, true));
+    assert_eq!(status.news(), Some(None), "nothing is left");
+    status.add(&note("bill", What::Redriven));
+    assert_eq!((status.state, status.news()), (JobState::Running, None));
+    status.add(&note("bill", forwarded(0)));
+    assert_eq!((status.state, status.is_open()), (JobState::Done, false));
+    status.add(&note("", What::Cancel));
+    assert_eq!(status.state, JobState::Done, "too late");
+}
+
+#[test]
+fn an_accepted_job_that_is_cancelled_is_told_until_its_record_has_ended() {
+    let mut status = sum(&[note("", What::Accepted), note("", What::Cancel)]);
+    assert_eq!((status.state, status.news()), (JobState::Cancelled, Some(Some(Stopped::Cancelled))));
+    status.add(&root(note("split", What::Dropped)));
+    assert_eq!((status.news(), status.is_open()), (Some(None), false));
+}
+
+#[test]
+fn a_late_job_has_failed() {
+    let at = |note: Note<'static>, at| Note { at, ..note };
+    let mut status = sum(&[at(root(note("split", forwarded(1))), 5_000)]);
+    assert!(!status.expire(60_000, 64_999), "the time of the record says nothing: it may be old");
+    assert!(status.expire(60_000, 65_000) && !status.expire(60_000, 65_001));
+    let error = status.error.clone().map(|e| (e.code, e.message));
+    assert_eq!((status.state, error), (JobState::Failed, Some(("deadline".into(), "not done within 1m".into()))));
+    assert_eq!(status.news(), Some(Some(Stopped::Deadline)));
+    status.add(&note("bill", What::Dropped));
+    assert_eq!((status.state, status.error.is_some()), (JobState::Failed, true));
+    let mut done = sum(&[root(note("split", forwarded(0)))]);
+    assert!(!done.expire(0, i64::MAX));
+}
+
 /// A durable form: change it with its version.
 #[test]
 fn its_form_is_stable() {
@@ -98,7 +138,7 @@ fn its_form_is_stable() {
     let text = serde_json::to_string(&sum(&[first])).unwrap_or_default();
     assert_eq!(
         text,
-        r#"{"v":1,"state":"done","accepted":1000,"changed":7,"open":0,"waiting":0,"letters":0,"stages":[{"stage":"bill","forwarded":1,"attempts":1,"first":7,"last":7}]}"#
+        r#"{"v":1,"state":"done","accepted":1000,"begun":7,"changed":7,"open":0,"waiting":0,"letters":0,"stages":[{"stage":"bill","forwarded":1,"attempts":1,"first":7,"last":7}]}"#
     );
 }
 

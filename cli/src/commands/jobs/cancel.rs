@@ -1,0 +1,38 @@
+//! `millstream jobs cancel`.
+
+use clap::Args;
+use millstream_host::jobs::{JobState, cancel};
+
+use super::one::unknown;
+use crate::commands::print;
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::target::Target;
+
+/// Have what is left of a job dropped
+///
+/// Calls that run for it are cancelled, and its other records are dropped when a stage comes to them. What it has done
+/// already stays done.
+#[derive(Args, Debug)]
+pub struct CancelArgs {
+    /// The pipeline: a file or a name
+    pipeline: String,
+    /// The job's id
+    job: String,
+}
+
+/// Runs the command.
+pub fn run(args: CancelArgs, cx: &Context) -> Outcome {
+    let target = Target::load(&args.pipeline, &cx.registry, cx.paint_errors())?;
+    let log = cx.open_log_to_read()?;
+    let before = cancel(&*log, &target.pipeline, args.job.as_bytes()).map_err(|e| Failure::log(&e))?;
+    let before = before.ok_or_else(|| unknown(&target, &args.job))?;
+    let job = &args.job;
+    match before.state {
+        JobState::Cancelled => print(&format!("{job} was cancelled before\n")),
+        state if state.is_final() && before.open == 0 => {
+            Err(Failure::failed(format!("job `{job}` is {}: nothing is left to be cancelled", state.word())))
+        }
+        _ => print(&format!("{job} cancelled\n")),
+    }
+}

@@ -94,8 +94,10 @@ fn run(cli: Cli, filters: Vec<Arc<dyn FilterSpec>>) -> Outcome {
     // A run is watched; of other commands only what goes wrong is of interest.
     let level = if matches!(cli.command, Command::Run(_)) { "info" } else { "warn" };
     logging::start(settings.log_format, settings.color, level, &screen)?;
-    let cx =
-        Context { settings, registry: Registry::new(filters).with_generator(millstream_host::check_generator), screen };
+    let registry = Registry::new(filters)
+        .with_generator(millstream_host::check_generator)
+        .with_schedule(millstream_host::check_schedule);
+    let cx = Context { settings, registry, screen };
     match cli.command {
         Command::Run(args) => commands::run::run(args, &cx),
         Command::Check(args) => commands::check::run(args, cli.flags.brokers.is_some(), &cx),
@@ -115,6 +117,7 @@ fn run(cli: Cli, filters: Vec<Arc<dyn FilterSpec>>) -> Outcome {
         Command::Resume(args) => commands::pause::resume(args, &cx),
         Command::Scale(args) => commands::scale::run(args, &cx),
         Command::Filters(args) => commands::filters::run(args, &cx),
+        Command::Schedule(args) => commands::schedule::run(args, &cx),
         Command::Schema(args) => commands::schema::run(args, &cx),
         Command::Completions(args) => commands::completions::run(args),
         Command::Other(_) => Ok(()),

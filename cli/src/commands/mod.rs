@@ -15,6 +15,7 @@ pub mod produce;
 pub mod replay;
 pub mod run;
 pub mod scale;
+pub mod schedule;
 pub mod schema;
 pub mod status;
 pub mod tap;

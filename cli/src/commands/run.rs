@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use millstream_host::{RunOptions, Stop};
-use millstream_spec::model::{Pipeline, Source, SourceKind};
+use millstream_spec::model::{Pipeline, Source, SourceKind, Timing};
 use millstream_spec::units::show_duration;
 
 use super::{print, print_json};
@@ -155,6 +155,7 @@ fn can_be_idle(pipeline: &Pipeline, source: &Source) -> Outcome {
     let why = match &source.kind {
         SourceKind::File(file) if file.follow => "follows its file",
         SourceKind::Generate(generate) if generate.count.is_none() => "generates without a `count`",
+        SourceKind::Schedule(schedule) if !matches!(schedule.timing, Timing::At(_)) => "ticks without an end",
         _ => return Ok(()),
     };
     let which = if source.named { format!("source `{}`", source.name) } else { "the source".to_owned() };

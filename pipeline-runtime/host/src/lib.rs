@@ -3,7 +3,7 @@
 //! It must never know: rdkafka, a file format of the embedded log, the command line. Everything of the log comes
 //! through `millstream-log`; every decision on a record's delivery is the engine's.
 //!
-//! Start reading at [`run`], then `replica` (the loop of one replica) and `source` (files and generators).
+//! Start reading at [`run`], then `replica` (the loop of one replica) and `source` (files, generators and clocks).
 
 mod aside;
 mod backoff;
@@ -49,7 +49,8 @@ pub use ids::{ID_HEADER, key_fields, root};
 pub use outputs::partition_for;
 pub use run::{Progress, RunError, RunOptions, run};
 pub use shared::{Stop, Totals};
-pub use source::check_generator;
+pub use source::ticks::{id as tick_id, rfc3339, stem as tick_stem};
+pub use source::{check_generator, check_schedule};
 pub use summary::{PipelineSummary, StageSummary, Summary};
 pub use tap::RecordFilter;
 pub use topics::{counts as partition_counts, differing as differing_partitions, missing as missing_topics};

@@ -13,11 +13,12 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use millstream_log::{Class, Log, LogError, LogResult};
-use millstream_spec::model::{Pipeline, Source};
+use millstream_spec::model::{Pipeline, Source, Stage};
 
 use crate::aside;
 use crate::backoff::Backoff;
 use crate::changes::{self, Fingerprint};
+use crate::clock::wall_ms;
 use crate::control::{Entries, Listener, Orders, Reporter};
 use crate::crew::{Crew, Recruit};
 use crate::growth::Watch;
@@ -30,6 +31,7 @@ use crate::replica::{Left, Replica, ReplicaContext};
 use crate::retention;
 use crate::run::RunOptions;
 use crate::shared::{ReplicaStatus, Stop};
+use crate::source::alive::{self, Touch};
 use crate::source::{self, SourceContext};
 use crate::topics::{self, Partitions, Prepared, Wishes};
 
@@ -239,9 +241,14 @@ impl<'a> Running<'a> {
             partitions: topics.of(&source.topic),
             jobs: JobsPlan::of_source(self.pipeline, topics),
         };
+        let (touch, id) = (Touch::new(wall_ms()), process.id.clone());
+        let reads = |stage: &&Stage| stage.inputs.iter().any(|input| input.topic == source.topic);
+        let readers: Vec<&str> = self.pipeline.stages.iter().filter(reads).map(|s| s.name.as_str()).collect();
         scope.spawn(move || {
             let what = if source.named { format!("source `{}`", source.name) } else { "the source".to_owned() };
-            let ended = self.supervise(&what, &options.stop, None, || source::run(&cx, self.pipeline, source));
+            let ended = self.supervise(&what, &options.stop, None, || {
+                source::run(&cx, self.pipeline, source, &touch, &|| alive::signs(&lock(&self.entries), &id, &readers))
+            });
             if ended == Ended::GaveUp {
                 self.dry.fetch_add(1, Ordering::AcqRel);
             }

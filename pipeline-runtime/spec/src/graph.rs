@@ -77,6 +77,7 @@ fn source_text(source: &Source) -> String {
             Some(count) => format!("generate {count}"),
             None => "generate without end".into(),
         },
+        SourceKind::Schedule(schedule) => schedule.timing.describe(),
     }
 }
 

@@ -66,6 +66,7 @@ const SOURCE: Shape = Shape::Named(
                 key!("topic", Shape::Text(&rules::TOPIC), "an existing topic, read as it is"),
                 key!("file", Shape::Either(&[Shape::Text(&rules::SOME), Shape::Map(&FILE)]), "a file of lines"),
                 key!("generate", Shape::Map(&GENERATE), "made-up records"),
+                key!("schedule", Shape::Map(&SCHEDULE), "a clock: one record a tick"),
                 key!("start", Shape::Text(&rules::START), "where a new group begins; default `earliest`"),
                 key!("format", FORMAT, "how payloads are encoded; default `json`, for a file by its extension"),
                 key!("schema", Shape::Text(&rules::SOME), "a JSON Schema file: types the expressions, and `validate` uses it"),
@@ -73,7 +74,6 @@ const SOURCE: Shape = Shape::Named(
                 key!("id", ID, "the message id; default headers ce_source + ce_id, else the coordinates"),
                 key!("key", KEY, "the key, where records have none or another one"),
                 later!("http"),
-                later!("schedule"),
                 later!("objects"),
                 later!("postgres"),
                 later!("registry"),
@@ -115,6 +115,25 @@ static GENERATE: MapRule = map!(
         key!("rate", Shape::Either(&[Shape::Text(&rules::RATE), Shape::Whole(1, 1_000_000_000)]), "records a second"),
         key!("seed", Shape::Whole(0, i64::MAX), "makes runs equal; default 0"),
     ],
+);
+
+static SCHEDULE: MapRule = map!(
+    "`schedule`",
+    [
+        key!("cron", Shape::Text(&rules::SOME), "`minute hour day-of-month month day-of-week`, with the second before them if wanted, or `@daily` and the like"),
+        key!("every", Shape::Text(&rules::TIMEOUT), "a distance; ticks are its multiples, counted from 1970"),
+        key!(
+            "at",
+            Shape::Either(&[Shape::Text(&rules::TIME), Shape::List(&Shape::Text(&rules::TIME), 1, 10_000)]),
+            "a time such as `2026-12-01T09:00:00+01:00`, or a list of them"
+        ),
+        key!("timezone", Shape::Text(&rules::SOME), "whose local times `cron` means, such as `Europe/Berlin`; default `UTC`"),
+        key!("value", Shape::Text(&rules::EXPRESSION), "an expression for the payload; `%tick` is the tick's time; default `{ \"tick\": … }`"),
+        key!("missed", Shape::Text(&rules::MISSED), "ticks that came while no process ran: `once` (default) is one record for all of them"),
+        key!("jitter", Shape::Text(&rules::TIMEOUT), "writes each record up to so long after its tick; default at once"),
+        key!("overlap", Shape::Text(&rules::OVERLAP), "while the job of the tick before is unfinished: `allow` starts another (default)"),
+    ],
+    one_of: &[&["cron", "every", "at"]],
 );
 
 const FORMAT: Shape = Shape::Named("format", &Shape::Either(&[Shape::Text(&rules::FORMAT), Shape::Map(&CSV_FORMAT)]));

@@ -24,6 +24,7 @@ mod registry;
 mod render;
 mod rules;
 mod scalar;
+pub mod schedule;
 mod schema;
 mod shape;
 mod source;

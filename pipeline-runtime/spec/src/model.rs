@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::schedule::{Missed, ScheduleSource, Timing};
 use millstream_filter_api::{Checked, Kind, Node, OwnedValuePath, Span};
 
 /// A checked pipeline.
@@ -94,6 +95,8 @@ pub enum SourceKind {
     File(FileSource),
     /// Made up.
     Generate(GenerateSource),
+    /// A clock: one record a tick.
+    Schedule(ScheduleSource),
 }
 
 /// A file as a source.
@@ -166,7 +169,8 @@ pub enum Format {
 /// How a record at the source is named.
 #[derive(Clone, Debug, PartialEq)]
 pub enum IdRule {
-    /// Headers `ce_source` + `ce_id`, else coordinates `topic/partition/offset` (or `file#line`, `generate#n`).
+    /// Headers `ce_source` + `ce_id`, else coordinates `topic/partition/offset` (or `file#line`, `generate#n`,
+    /// `schedule/pipeline/source@time`).
     Default,
     /// The record's key.
     Key,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use millstream_filter_api::{FilterSpec, Issue, Kind, Node};
 
-/// Checks the expression of a `generate` source: the type of what it makes, or what is wrong with it.
+/// Checks the expression of a `generate` or `schedule` source: the type of what it makes, or what is wrong with it.
 pub type GeneratorCheck = dyn Fn(&Node) -> Result<Kind, Vec<Issue>> + Send + Sync;
 
 /// Filters by name, and the check of generators.
@@ -13,18 +13,26 @@ pub type GeneratorCheck = dyn Fn(&Node) -> Result<Kind, Vec<Issue>> + Send + Syn
 pub struct Registry {
     filters: BTreeMap<&'static str, Arc<dyn FilterSpec>>,
     generator: Option<Arc<GeneratorCheck>>,
+    schedule: Option<Arc<GeneratorCheck>>,
 }
 
 impl Registry {
     /// A registry of these filters; of two with one name the later wins, so that a binary can replace a built-in one.
     pub fn new(filters: impl IntoIterator<Item = Arc<dyn FilterSpec>>) -> Self {
-        Self { filters: filters.into_iter().map(|f| (f.name(), f)).collect(), generator: None }
+        Self { filters: filters.into_iter().map(|f| (f.name(), f)).collect(), ..Self::default() }
     }
 
     /// The same with a check for the expression of `generate` sources. Without one they are refused.
     #[must_use]
     pub fn with_generator(mut self, check: impl Fn(&Node) -> Result<Kind, Vec<Issue>> + Send + Sync + 'static) -> Self {
         self.generator = Some(Arc::new(check));
+        self
+    }
+
+    /// The same with a check for the expression of `schedule` sources. Without one they tick with their time alone.
+    #[must_use]
+    pub fn with_schedule(mut self, check: impl Fn(&Node) -> Result<Kind, Vec<Issue>> + Send + Sync + 'static) -> Self {
+        self.schedule = Some(Arc::new(check));
         self
     }
 
@@ -45,5 +53,9 @@ impl Registry {
 
     pub(crate) fn generator(&self) -> Option<&GeneratorCheck> {
         self.generator.as_deref()
+    }
+
+    pub(crate) fn schedule(&self) -> Option<&GeneratorCheck> {
+        self.schedule.as_deref()
     }
 }

@@ -11,7 +11,7 @@ use crate::model::{
 };
 use crate::registry::Registry;
 use crate::shape::as_whole;
-use crate::{read, rules, types, units};
+use crate::{read, rules, schedule, types, units};
 
 /// Bytes of a schema file at most.
 const MAX_SCHEMA: usize = 1 << 20;
@@ -57,7 +57,7 @@ pub(crate) fn all<'n>(file: &'n Node, issues: &mut Vec<Issue>) -> Vec<Said<'n>> 
 /// Two sources that would give the same ids by default put their names before them.
 pub(crate) fn keep_ids_apart(sources: &mut [Source]) {
     let given = |source: &Source| match &source.kind {
-        SourceKind::Topic { .. } => None,
+        SourceKind::Topic { .. } | SourceKind::Schedule(_) => None,
         SourceKind::File(file) => Some(file.path.file_name().map(OsStr::to_owned)),
         SourceKind::Generate(_) => Some(None),
     };
@@ -89,15 +89,13 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
             FileLines::Text => (Format::Text, Kind::bytes()),
         };
         (SourceKind::File(file), format, Some(made))
+    } else if let Some(schedule) = node.get("schedule") {
+        let (schedule, made) = schedule::read(schedule, cx.registry, issues);
+        (SourceKind::Schedule(schedule), made_format(node), made)
     } else {
         let generate = node.get("generate");
         let made = generate.and_then(|g| g.get("value")).and_then(|v| generator(v, cx.registry, issues));
-        let format = match node.get("format").and_then(Node::as_text) {
-            Some("text") => Format::Text,
-            Some("raw") => Format::Raw,
-            _ => Format::Json,
-        };
-        (SourceKind::Generate(self::generate(generate)), format, made)
+        (SourceKind::Generate(self::generate(generate)), made_format(node), made)
     };
     let made = if matches!(format, Format::Raw | Format::Text) { Some(Kind::bytes()) } else { made };
     if let (Format::Raw | Format::Text, Some(fields)) = (&format, key_of(node, &["fields", "schema"])) {
@@ -144,6 +142,15 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
         inlet,
         id_prefix: None,
         topic_settings: cx.topics.clone(),
+    }
+}
+
+/// `format:` of a source that makes its payloads.
+fn made_format(node: &Node) -> Format {
+    match node.get("format").and_then(Node::as_text) {
+        Some("text") => Format::Text,
+        Some("raw") => Format::Raw,
+        _ => Format::Json,
     }
 }
 

@@ -51,6 +51,11 @@ pub(crate) fn untyped_row() -> Kind {
     Kind::object(Collection::from_unknown(Kind::bytes().or_undefined()))
 }
 
+/// The type of an object of one field, a text.
+pub(crate) fn one_text(field: &str) -> Kind {
+    Kind::object(Collection::from_parts([(Field::from(field), Kind::bytes())].into(), Kind::undefined()))
+}
+
 /// The type of records that come from several places, each of its own type. A field has what any of them says of it, and
 /// may be missing where one of them does not have it. What is a whole number in one and any number in another is a number
 /// in all: the types given are changed so, because codecs follow them.

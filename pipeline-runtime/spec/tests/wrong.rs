@@ -305,10 +305,9 @@ fn stages_and_their_links() {
 #[test]
 fn what_is_not_built_yet() {
     check(&[
-        (format!("§jobs: {{ track: true }}\n{}", stage(W)), "not_supported_yet", "`jobs`"),
         (format!("§registry: http://x\n{}", stage(W)), "not_supported_yet", "`registry`"),
         (source("{ §http: { path: /x } }"), "not_supported_yet", "`http`"),
-        (source("{ §schedule: { cron: x } }"), "not_supported_yet", "`schedule`"),
+        (source("{ schedule: { every: 1s, overlap: §skip } }"), "not_supported_yet", "`skip`"),
         (source("{ §objects: {} }"), "not_supported_yet", "`objects`"),
         (source("{ §postgres: {} }"), "not_supported_yet", "`postgres`"),
         (source("{ topic: t, format: §avro }"), "not_supported_yet", "`avro`"),

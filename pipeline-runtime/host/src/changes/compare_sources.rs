@@ -39,7 +39,7 @@ fn pairs<'a>(
     for source in &new.sources {
         let same = |g: &&SourceMark| {
             let reads = |s: &SourceMark| if s.writes() { s.file.clone() } else { s.topic.clone() };
-            let made = |s: &SourceMark| (s.kind == "generate").then(|| s.options.clone());
+            let made = |s: &SourceMark| ["generate", "schedule"].contains(&s.kind.as_str()).then(|| s.options.clone());
             g.kind == source.kind && reads(g) == reads(source) && made(g) == made(source)
         };
         if let Some(before) = named(&old.sources, &source.name) {

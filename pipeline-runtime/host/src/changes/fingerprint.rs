@@ -220,6 +220,11 @@ fn source_mark(source: &model::Source) -> SourceMark {
             canonical(&made.value, &mut text);
             ("generate", "", text)
         }
+        SourceKind::Schedule(made) => {
+            let mut text = format!("{} {:?} {:?} ", made.timing.mark(), made.missed, made.jitter);
+            made.value.iter().for_each(|value| canonical(value, &mut text));
+            ("schedule", "", text)
+        }
     };
     let id = id_text(&source.id);
     SourceMark {

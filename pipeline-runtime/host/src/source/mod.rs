@@ -1,16 +1,19 @@
-//! Sources that make records: a file, a generator. Each writes its own topic (`<pipeline>.in`, with a name of its own
+//! Sources that make records: a file, a generator, a clock. Each writes its own topic (`<pipeline>.in`, with a name of its own
 //! `<pipeline>.in.<source>`) in transactions that carry its position, so that a restart goes on after the last record
 //! that is there and none is written twice.
 //!
 //! Every process that runs a reader of it joins the group that has the topic's name; the owner of partition 0 is the one
 //! that reads. Its position is the metadata committed for that partition.
 
+pub(crate) mod alive;
 mod csv_rows;
 pub(crate) mod fault;
 mod file;
 mod generate;
 mod lines;
 mod position;
+pub(crate) mod schedule;
+pub(crate) mod ticks;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,9 +35,11 @@ use crate::jobs::{JobsPlan, Note, What};
 use crate::outputs::partition_for;
 use crate::plan::codec_of;
 use crate::shared::Stop;
+use alive::{Known, Sign, Touch};
 use fault::{FAULT_HEADER, Fault};
 pub use generate::check as check_generator;
 pub use position::SourcePosition;
+pub use schedule::check as check_schedule;
 
 /// What a source is told by the process.
 pub struct SourceContext {
@@ -73,8 +78,24 @@ pub(crate) trait Maker {
     /// Where the last record it gave stands, for people.
     fn place(&mut self) -> Option<String>;
 
-    /// What record number `n` is called when the pipeline gives no rule.
+    /// What record number `n`, the last one given, is called when the pipeline gives no rule.
     fn name(&self, n: u64) -> String;
+
+    /// The time of the last record it gave, ms since 1970; `None` is when it is written.
+    fn time(&self) -> Option<i64> {
+        None
+    }
+
+    /// Hears since when the pipeline has been running, before each transaction.
+    fn alive(&mut self, _: &Alive<'_>) {}
+}
+
+/// Since when the pipeline has been running.
+pub(crate) struct Alive<'a> {
+    /// Here.
+    pub known: Known,
+    /// What the other processes said that run a reader of the source.
+    pub others: &'a dyn Fn() -> Vec<Sign>,
 }
 
 /// Records of one transaction, at most.
@@ -83,8 +104,15 @@ const TRANSACTION_BYTES: usize = 4 << 20;
 /// A transaction is committed this long after its first record, however few there are.
 const TRANSACTION_TIME: Duration = Duration::from_millis(100);
 
-/// Runs a source until told to stop.
-pub fn run(cx: &SourceContext, pipeline: &Pipeline, source: &Source) -> LogResult<()> {
+/// Runs a source until told to stop. `touch` is of the process, and outlives an error; `others` gives the signs of life
+/// of other processes.
+pub fn run(
+    cx: &SourceContext,
+    pipeline: &Pipeline,
+    source: &Source,
+    touch: &Touch,
+    others: &dyn Fn() -> Vec<Sign>,
+) -> LogResult<()> {
     let lead = TopicPartition::new(source.topic.as_str(), 0);
     let mut member = cx.log.join(MemberConfig {
         group: source.topic.clone(),
@@ -98,6 +126,7 @@ pub fn run(cx: &SourceContext, pipeline: &Pipeline, source: &Source) -> LogResul
     })?;
     cx.stop.on_stop(member.waker());
     let mut owned: Option<Owner<'_>> = None;
+    let mut away = false;
     while !cx.stop.draining() {
         let wait = owned.as_ref().map_or(Duration::from_millis(200), Owner::wait);
         for event in member.poll(Budget { records: 0, bytes: 0 }, wait, &mut Vec::new())? {
@@ -109,12 +138,18 @@ pub fn run(cx: &SourceContext, pipeline: &Pipeline, source: &Source) -> LogResul
                             Some(committed) => position::decode(&committed.metadata)?,
                             None => SourcePosition::default(),
                         };
+                        let (position, fresh) = match &source.kind {
+                            SourceKind::Schedule(spec) => {
+                                (schedule::begin(spec, position.clone(), wall_ms()), position.tick.is_none())
+                            }
+                            _ => (position, false),
+                        };
                         member.start(&[Position {
                             partition: a.partition,
                             offset: a.high,
                             metadata: position.encode(),
                         }])?;
-                        owned = Some(Owner::new(cx, pipeline, source, a.high, position)?);
+                        owned = Some(Owner { fresh, ..Owner::new(cx, pipeline, source, a.high, position)? });
                     }
                 }
                 Event::Revoking(partitions) => {
@@ -129,12 +164,18 @@ pub fn run(cx: &SourceContext, pipeline: &Pipeline, source: &Source) -> LogResul
                         member.abort()?;
                     }
                 }
-                Event::BrokerAway(away, why) => {
-                    tracing::info!(pipeline = %pipeline.name, source = %source.name, away, %why, "the source's broker")
+                Event::BrokerAway(now, why) => {
+                    away = now;
+                    tracing::info!(pipeline = %pipeline.name, source = %source.name, away, %why, "the source's broker");
                 }
             }
         }
+        if away {
+            continue;
+        }
+        let known = touch.contact(wall_ms());
         if let Some(owner) = &mut owned {
+            owner.maker.alive(&Alive { known, others });
             owner.transaction(&mut *member, &lead)?;
         }
     }
@@ -155,7 +196,12 @@ fn writes_as_others(cx: &SourceContext, source: &Source) -> LogResult<()> {
 
 /// Whether the source has given all it has, in whatever process.
 pub fn finished(log: &dyn Log, source: &Source) -> LogResult<bool> {
-    Ok(stands(log, &source.topic)?.is_some_and(|position| position.ended))
+    let Some(position) = stands(log, &source.topic)? else { return Ok(false) };
+    // A schedule may have got more times since.
+    Ok(match (&source.kind, position.tick) {
+        (SourceKind::Schedule(spec), Some(tick)) => position.ended && spec.timing.after(tick).is_none(),
+        _ => position.ended,
+    })
 }
 
 /// Where the source that writes a topic stands; `None` where none ever ran, or another one has taken its place.
@@ -176,6 +222,8 @@ struct Owner<'a> {
     /// The offset committed beside the position; its value says nothing.
     anchor: i64,
     ended: bool,
+    /// Where it begins is still to be committed, so that the next owner begins there too.
+    fresh: bool,
     ask_at: Option<Instant>,
 }
 
@@ -190,6 +238,7 @@ impl<'a> Owner<'a> {
         let maker: Box<dyn Maker> = match &source.kind {
             SourceKind::File(file) => file::open(source, file, &position)?,
             SourceKind::Generate(generate) => Box::new(generate::Generator::new(generate, &position)?),
+            SourceKind::Schedule(spec) => Box::new(schedule::Clockwork::new(&pipeline.name, source, spec, &position)?),
             SourceKind::Topic { .. } => {
                 return Err(LogError::new(Class::Fatal, "no_source_to_run", "a topic needs no source to be run"));
             }
@@ -198,7 +247,8 @@ impl<'a> Owner<'a> {
             pipeline = %pipeline.name, source = %source.name, records = position.records, "the source runs here"
         );
         let writer = RecordWriter::new(source, cx.partitions);
-        Ok(Self { source, maker, writer, jobs: cx.jobs.clone(), anchor, ended: position.ended, ask_at: None })
+        let jobs = cx.jobs.clone();
+        Ok(Self { source, maker, writer, jobs, anchor, ended: position.ended, fresh: false, ask_at: None })
     }
 
     fn wait(&self) -> Duration {
@@ -237,9 +287,10 @@ impl<'a> Owner<'a> {
                 }
             }
         }
-        if records.is_empty() && !self.ended {
+        if records.is_empty() && !self.ended && !self.fresh {
             return Ok(());
         }
+        self.fresh = false;
         let position = SourcePosition { ended: self.ended, ..self.maker.position() };
         records.append(&mut notes);
         member.send(&mut records).map_err(failed)?;
@@ -312,7 +363,13 @@ impl RecordWriter {
             (Some(rule), Some(decoded)) => ids::of_output_key(Some(rule), None, decoded, Some(&payload), &headers),
             _ => None,
         };
-        let mut record = LogRecord { offset: 0, timestamp: wall_ms(), key, value: Some(payload), headers };
+        let mut record = LogRecord {
+            offset: 0,
+            timestamp: maker.time().unwrap_or_else(wall_ms),
+            key,
+            value: Some(payload),
+            headers,
+        };
         let id = ids::of_input(&self.ids, &record, decoded.as_ref(), || {
             let name = maker.name(maker.position().records);
             Bytes::from(source.id_prefix.as_ref().map_or_else(|| name.clone(), |prefix| format!("{prefix}/{name}")))

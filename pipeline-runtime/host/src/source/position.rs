@@ -13,15 +13,24 @@ pub struct SourcePosition {
     pub bytes: u64,
     /// It has given all it has.
     pub ended: bool,
+    /// The time of a schedule's last tick, ms since 1970: given, or missed and passed over. Of one that gave none yet,
+    /// when it began.
+    pub tick: Option<i64>,
 }
 
 /// The first word; rises when the form changes.
 const VERSION: &str = "1";
+/// With the time of a tick behind it.
+const WITH_TICK: &str = "2";
 
 impl SourcePosition {
-    /// `1 RECORDS BYTES running|ended`.
+    /// `1 RECORDS BYTES running|ended`, or `2 RECORDS BYTES running|ended TICK` of a schedule.
     pub fn encode(&self) -> String {
-        format!("{VERSION} {} {} {}", self.records, self.bytes, if self.ended { "ended" } else { "running" })
+        let (records, bytes, state) = (self.records, self.bytes, if self.ended { "ended" } else { "running" });
+        match self.tick {
+            None => format!("{VERSION} {records} {bytes} {state}"),
+            Some(tick) => format!("{WITH_TICK} {records} {bytes} {state} {tick}"),
+        }
     }
 }
 
@@ -45,11 +54,12 @@ pub fn decode(text: &str) -> LogResult<SourcePosition> {
         ));
     }
     let mut words = text.split(' ');
-    match words.next() {
+    let with_tick = match words.next() {
         Some("") => return Ok(SourcePosition::default()),
-        Some(VERSION) => {}
+        Some(VERSION) => false,
+        Some(WITH_TICK) => true,
         _ => return Err(unreadable()),
-    }
+    };
     let mut number = || words.next()?.parse().ok();
     let (records, bytes) = number().zip(number()).ok_or_else(unreadable)?;
     let ended = match words.next() {
@@ -57,7 +67,11 @@ pub fn decode(text: &str) -> LogResult<SourcePosition> {
         Some("running") => false,
         _ => return Err(unreadable()),
     };
-    Ok(SourcePosition { records, bytes, ended })
+    let tick = match with_tick {
+        true => Some(words.next().and_then(|word| word.parse().ok()).ok_or_else(unreadable)?),
+        false => None,
+    };
+    Ok(SourcePosition { records, bytes, ended, tick })
 }
 
 #[cfg(test)]
@@ -66,10 +80,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_anything_else_is_an_error() {
-        let position = SourcePosition { records: 7, bytes: 512, ended: true };
+        let position = SourcePosition { records: 7, bytes: 512, ended: true, tick: None };
         assert_eq!(position.encode(), "1 7 512 ended", "a durable form: change it with its version");
         assert_eq!(decode(&position.encode()).ok(), Some(position));
-        for bad in ["2 7 512 ended", "1", "1 7", "1 7 x ended", "1 7 512 later"] {
+        let schedule = SourcePosition { records: 7, tick: Some(-200), ..SourcePosition::default() };
+        assert_eq!(schedule.encode(), "2 7 0 running -200", "a durable form: change it with its version");
+        assert_eq!(decode(&schedule.encode()).ok(), Some(schedule));
+        for bad in ["3 7 512 ended", "2 7 512 ended", "2 7 512 ended x", "1", "1 7", "1 7 x ended", "1 7 512 later"] {
             assert!(decode(bad).is_err(), "{bad}");
         }
         assert_eq!(decode("m1:web").unwrap_err().code, "position_moved");

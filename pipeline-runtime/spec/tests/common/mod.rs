@@ -162,7 +162,8 @@ pub fn registry() -> Registry {
         ("validate", r#"{"type":"object"}"#, |_, cx| Ok((Outputs::Single, vec![cx.input.clone()]))),
     ];
     let all = all.map(|(name, schema, check)| Arc::new(Pretend { name, schema, check }) as Arc<dyn FilterSpec>);
-    Registry::new(all).with_generator(|node| expression(node, &Kind::any()).map(|()| Kind::any_object()))
+    let made = |node: &Node| expression(node, &Kind::any()).map(|()| Kind::any_object());
+    Registry::new(all).with_generator(made).with_schedule(made)
 }
 
 pub fn run(yaml: &str) -> Verdict {

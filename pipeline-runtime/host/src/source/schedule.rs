@@ -1,0 +1,196 @@
+//! A clock as a source: one record a tick. Which ticks, and when, is decided in `ticks.rs`.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chrono::DateTime;
+use millstream_expr::{ExprState, Expression, Options, Purpose};
+use millstream_filter_api::{Issue, Kind, Node, Record, Value};
+use millstream_log::{Class, LogError, LogResult};
+use millstream_spec::model::{Format, ScheduleSource, Source};
+
+use super::alive::{may_say_more, without_break};
+use super::fault::Fault;
+use super::position::SourcePosition;
+use super::ticks::{Due, Ticker, rfc3339, stem};
+use super::{Alive, Maker, Next};
+use crate::clock::wall_ms;
+use crate::control::STALE_MS;
+
+/// The clock is looked at this often, as it may be set.
+const LOOK: Duration = Duration::from_millis(200);
+/// Who is there says so within this time.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A tick whose value cannot be made.
+const CODE: &str = "schedule_expression";
+
+/// Checks the expression of a `schedule` source and gives the type of what it makes.
+pub fn check(value: &Node) -> Result<Kind, Vec<Issue>> {
+    compile(value).map(|expression| as_json(expression.result().clone()))
+}
+
+fn compile(value: &Node) -> Result<Expression, Vec<Issue>> {
+    let mut options = Options::new(Purpose::Value);
+    options.extra.push(("tick", Kind::timestamp()));
+    Expression::compile_with(value, &Kind::null(), options)
+}
+
+/// The type once it was written as JSON, which has no times.
+fn as_json(mut kind: Kind) -> Kind {
+    if kind.contains_timestamp() && !kind.is_any() {
+        kind.remove_timestamp();
+        kind.add_bytes();
+    }
+    if let Some(object) = kind.as_object_mut() {
+        object.known_mut().values_mut().for_each(|kind| *kind = as_json(kind.clone()));
+    }
+    if let Some(array) = kind.as_array_mut() {
+        array.known_mut().values_mut().for_each(|kind| *kind = as_json(kind.clone()));
+    }
+    kind
+}
+
+/// What a schedule makes of a tick.
+pub struct TickValue {
+    expression: Option<(Expression, ExprState)>,
+    json: bool,
+}
+
+impl TickValue {
+    /// Of this source.
+    pub fn new(spec: &ScheduleSource, source: &Source) -> LogResult<Self> {
+        let expression = spec.value.as_ref().map(compile).transpose().map_err(|issues| {
+            let words: Vec<String> = issues.iter().map(ToString::to_string).collect();
+            LogError::new(Class::Config, CODE, words.join("\n"))
+        })?;
+        let expression = expression.map(|expression| (expression, ExprState::new()));
+        Ok(Self { expression, json: matches!(source.format, Format::Json | Format::Csv { .. }) })
+    }
+
+    /// The payload; else what is wrong.
+    pub fn make(&mut self, tick: i64) -> Result<Bytes, String> {
+        let Some((expression, state)) = &mut self.expression else { return Ok(plain(tick)) };
+        state.set_extra("tick", DateTime::from_timestamp_millis(tick).map_or(Value::Null, Value::Timestamp));
+        match expression.value(state, &Record::default()).map_err(|failure| failure.message)? {
+            // Text is meant as it is where payloads are text.
+            Value::Bytes(text) if !self.json => Ok(text),
+            made => millstream_codec::encode_value(&made).map_err(|e| e.message),
+        }
+    }
+}
+
+/// The payload of a tick of which nothing was said.
+fn plain(tick: i64) -> Bytes {
+    Bytes::from(format!("{{\"tick\":\"{}\"}}", rfc3339(tick)))
+}
+
+/// Where a schedule begins: a fresh one has missed nothing.
+pub fn begin(spec: &ScheduleSource, position: SourcePosition, now: i64) -> SourcePosition {
+    let tick = position.tick.unwrap_or(now);
+    SourcePosition { tick: Some(tick), ended: spec.timing.after(tick).is_none(), ..position }
+}
+
+/// Makes records of ticks.
+pub struct Clockwork {
+    ticker: Ticker,
+    value: TickValue,
+    records: u64,
+    /// As this process was last said to run since.
+    since: i64,
+    settled: bool,
+    /// Somebody may yet say that the pipeline ran when it seems that it did not.
+    hold: Option<Instant>,
+    said_ahead: bool,
+}
+
+impl Clockwork {
+    /// Goes on after `position`.
+    pub fn new(pipeline: &str, source: &Source, spec: &ScheduleSource, position: &SourcePosition) -> LogResult<Self> {
+        let last = position.tick.unwrap_or_else(wall_ms);
+        Ok(Self {
+            ticker: Ticker::new(spec, stem(pipeline, &source.name), last, i64::MIN),
+            value: TickValue::new(spec, source)?,
+            records: position.records,
+            since: i64::MIN,
+            settled: false,
+            hold: None,
+            said_ahead: false,
+        })
+    }
+
+    /// A clock that was far ahead when it gave the last tick leaves a schedule that waits.
+    fn say_ahead(&mut self, now: i64) {
+        let ahead = self.ticker.last() - now;
+        if ahead > 60_000 && !self.said_ahead {
+            self.said_ahead = true;
+            tracing::warn!(
+                last = %rfc3339(self.ticker.last()),
+                "the last tick given lies ahead of this machine's clock; nothing comes until the clock is there"
+            );
+        }
+    }
+}
+
+impl Maker for Clockwork {
+    fn next(&mut self) -> LogResult<Next> {
+        if self.hold.is_some() {
+            return Ok(Next::Wait(LOOK));
+        }
+        let now = wall_ms();
+        let tick = match self.ticker.next(now) {
+            Due::Now(tick) => tick,
+            Due::Later(ms) => {
+                self.say_ahead(now);
+                return Ok(Next::Wait(LOOK.min(Duration::from_millis(ms.unsigned_abs()))));
+            }
+            Due::Never => return Ok(Next::End),
+        };
+        self.records += 1;
+        Ok(match self.value.make(tick) {
+            Ok(payload) => Next::Record(payload, None),
+            Err(why) => {
+                let message = format!("the value of a tick cannot be made: {why}");
+                Next::Record(plain(tick), Some(Fault { code: CODE.to_owned(), message }))
+            }
+        })
+    }
+
+    fn position(&self) -> SourcePosition {
+        let tick = Some(self.ticker.last());
+        SourcePosition { records: self.records, tick, ..SourcePosition::default() }
+    }
+
+    fn place(&mut self) -> Option<String> {
+        Some(format!("tick {}", rfc3339(self.ticker.last())))
+    }
+
+    fn name(&self, _: u64) -> String {
+        self.ticker.id(self.ticker.last())
+    }
+
+    fn time(&self) -> Option<i64> {
+        Some(self.ticker.last())
+    }
+
+    fn alive(&mut self, alive: &Alive<'_>) {
+        if alive.known.since != self.since {
+            self.since = alive.known.since;
+            self.ticker.runs_since(self.since);
+            (self.settled, self.hold) = (false, None);
+        }
+        if self.settled {
+            return;
+        }
+        let mut waits = false;
+        if self.ticker.undecided() && alive.known.began {
+            let signs = (alive.others)();
+            self.ticker.runs_since(without_break(self.ticker.since(), &signs));
+            waits = self.ticker.undecided() && may_say_more(self.ticker.since(), wall_ms(), STALE_MS, &signs);
+        }
+        let until = *self.hold.get_or_insert_with(|| Instant::now() + PATIENCE);
+        if !waits || Instant::now() >= until {
+            (self.settled, self.hold) = (true, None);
+        }
+    }
+}

@@ -38,6 +38,7 @@ impl Needs {
         for source in &pipeline.sources {
             if source.writes() {
                 topics.push(owned(&source.topic, &[]));
+                topics.extend(source.ids_topic().map(|ids| owned(&ids, &[])));
                 groups.push(group(&source.topic));
             } else {
                 topics.push(Need { name: source.topic.clone(), rights: vec![Describe, Read], owned: false });

@@ -17,6 +17,7 @@ pub mod run;
 pub mod scale;
 pub mod schedule;
 pub mod schema;
+mod serving;
 pub mod status;
 pub mod tap;
 

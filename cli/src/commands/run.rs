@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use millstream_host::{RunOptions, Stop};
+use millstream_serve::TlsFiles;
 use millstream_spec::model::{Pipeline, Source, SourceKind, Timing};
 use millstream_spec::units::show_duration;
 
+use super::serving;
 use super::{print, print_json};
 use crate::args::Output;
 use crate::context::Context;
@@ -47,14 +50,21 @@ pub struct RunArgs {
     /// Name of this process for static membership: equal after a restart, and of no other process
     #[arg(long, value_name = "NAME")]
     instance: Option<String>,
-    /// Serve nothing; for now nothing is served anyway
+    /// Serve at this address [default: 127.0.0.1:7447, or a free port where it is taken]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "no_listen")]
+    listen: Option<String>,
+    /// Serve nothing
     #[arg(long)]
     no_listen: bool,
+    /// Serve over TLS, with the certificate of this file (PEM, with those that lead to its root)
+    #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "no_listen")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// How the summary is printed
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Output,
-    #[arg(long, hide = true, value_name = "ADDRESS", conflicts_with = "no_listen")]
-    listen: Option<String>,
     /// Apply a changed pipeline first, also what is not safe by itself; `plan` shows it
     #[arg(long)]
     apply: bool,
@@ -62,7 +72,6 @@ pub struct RunArgs {
 
 /// Runs the command.
 pub fn run(args: RunArgs, cx: &Context) -> Outcome {
-    refuse_later(&args)?;
     let pipelines = pipelines::load(&args.paths, &cx.registry, cx.paint_errors())?;
     let stages = chosen(&args.stages, &pipelines)?;
     if args.until_idle {
@@ -74,6 +83,7 @@ pub fn run(args: RunArgs, cx: &Context) -> Outcome {
     let drain_timeout = args.drain_timeout.unwrap_or(cx.settings.drain_timeout);
     let stop = Stop::new(drain_timeout.saturating_sub(LEAVE.min(drain_timeout / 4)));
     stop_on_signals(&stop, drain_timeout)?;
+    let serving = serving::start(&args.serving(), &pipelines, stages.as_ref(), &stop)?;
     let log = cx.open_log()?;
     tracing::info!(log = %log.name(), pipelines = pipelines.len(), "running");
     let options = RunOptions {
@@ -84,10 +94,16 @@ pub fn run(args: RunArgs, cx: &Context) -> Outcome {
         apply: args.apply,
         stages,
         instance: args.instance,
+        served: serving.as_ref().map(|serving| serving.served.clone()),
         stop: stop.clone(),
         progress: progress(cx),
     };
     let ended = millstream_host::run(log, &pipelines, &options);
+    // Whatever ended the run: nobody is to wait for an answer that does not come.
+    stop.drain();
+    if let Some(serving) = serving {
+        serving.server.join();
+    }
     cx.screen.progress("");
     let (summary, reasons) = match ended {
         Ok(summary) => (summary, Vec::new()),
@@ -106,11 +122,16 @@ pub fn run(args: RunArgs, cx: &Context) -> Outcome {
     Ok(())
 }
 
-fn refuse_later(args: &RunArgs) -> Outcome {
-    if args.listen.is_some() {
-        return Err(Failure::later("`--listen`"));
+impl RunArgs {
+    fn serving(&self) -> serving::Asked {
+        let files = self.tls_cert.clone().zip(self.tls_key.clone());
+        serving::Asked {
+            listen: self.listen.clone(),
+            no_listen: self.no_listen,
+            until_idle: self.until_idle,
+            tls: files.map(|(cert, key)| TlsFiles { cert, key }),
+        }
     }
-    Ok(())
 }
 
 /// The stages that `--stages` names, each as `pipeline.stage`; `None` is all.
@@ -144,7 +165,10 @@ fn full_name(pipeline: &Pipeline, stage: &str) -> String {
 }
 
 /// The sources that run here: where a stage does that reads them.
-fn sources_here<'p>(pipeline: &'p Pipeline, stages: Option<&BTreeSet<String>>) -> Vec<&'p Source> {
+pub(in crate::commands) fn sources_here<'p>(
+    pipeline: &'p Pipeline,
+    stages: Option<&BTreeSet<String>>,
+) -> Vec<&'p Source> {
     let here = |name: &str| stages.is_none_or(|all| all.contains(&full_name(pipeline, name)));
     let read = |n: usize| pipeline.stages.iter().any(|s| here(&s.name) && s.inputs.iter().any(|i| i.source == Some(n)));
     pipeline.sources.iter().enumerate().filter(|(n, _)| read(*n)).map(|(_, source)| source).collect()

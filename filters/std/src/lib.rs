@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 use millstream_filter_api::FilterSpec;
 
+pub use validate::{Fits, fits};
+
 /// All filters of this crate, by name.
 pub fn registry() -> Vec<Arc<dyn FilterSpec>> {
     vec![

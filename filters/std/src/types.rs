@@ -2,14 +2,14 @@
 
 use millstream_filter_api::{Kind, Value};
 
-/// What does not fit, at its path: `` `.a.b` is of type string, and must be integer ``. `None` when all does. Members
+/// What does not fit: its path, and at it, `` `.a.b` is of type string, and must be integer ``. `None` when all does. Members
 /// that the type does not name are fine.
-pub(crate) fn mismatch(value: &Value, kind: &Kind) -> Option<String> {
+pub(crate) fn mismatch(value: &Value, kind: &Kind) -> Option<(String, String)> {
     let mut path = String::new();
     find(value, kind, &mut path)
 }
 
-fn find(value: &Value, kind: &Kind, path: &mut String) -> Option<String> {
+fn find(value: &Value, kind: &Kind, path: &mut String) -> Option<(String, String)> {
     if kind.is_any() {
         return None;
     }
@@ -27,7 +27,8 @@ fn find(value: &Value, kind: &Kind, path: &mut String) -> Option<String> {
     let shown = |path: &str| if path.is_empty() { ".".to_owned() } else { path.to_owned() };
     if !fits {
         let found = if value.is_null() { "null".to_owned() } else { format!("of type {}", value.kind_str()) };
-        return Some(format!("`{}` is {found}, and must be {}", shown(path), kind.without_undefined()));
+        let message = format!("`{}` is {found}, and must be {}", shown(path), kind.without_undefined());
+        return Some((shown(path), message));
     }
     let len = path.len();
     match value {
@@ -39,7 +40,7 @@ fn find(value: &Value, kind: &Kind, path: &mut String) -> Option<String> {
                 let fault = match members.get(field.as_str()) {
                     Some(member) => find(member, kind, path),
                     None if kind.contains_undefined() => None,
-                    None => Some(format!("`{path}` is missing, and must be {kind}")),
+                    None => Some((path.clone(), format!("`{path}` is missing, and must be {kind}"))),
                 };
                 path.truncate(len);
                 if fault.is_some() {

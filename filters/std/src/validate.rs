@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use jsonschema::Validator;
 use millstream_filter_api::{
-    Built, CheckContext, Checked, Compute, Example, FilterSpec, Issue, Keys, Kind, Node, Outcome, Outputs, Page,
-    Record, Value, kind_of_json_schema,
+    Built, CheckContext, Checked, Compute, Example, FilterSpec, Issue, Keys, Kind, Node, NodeKind, Outcome, Outputs,
+    Page, Record, Span, Value, kind_of_json_schema,
 };
 
 use crate::types;
@@ -123,21 +123,45 @@ struct Validate {
 impl Compute for Validate {
     fn apply(&mut self, record: &mut Record) -> Outcome {
         let Some(value) = record.payload.value() else { return Outcome::Forward };
-        let fault = match self.rule.as_ref() {
-            Rule::Fields(kind) => types::mismatch(value, kind),
-            Rule::Schema(validator) => match serde_json::to_value(within_range(value).as_ref()) {
-                Ok(json) => validator.validate(&json).err().map(|e| {
-                    let path: String = e.instance_path().as_str().replace('/', ".");
-                    format!("`{}`: {e}", if path.is_empty() { "." } else { &path })
-                }),
-                Err(e) => Some(format!("the payload is no JSON value: {e}")),
-            },
-        };
-        match fault {
+        match self.rule.fault(value) {
             None => Outcome::Forward,
-            Some(message) => Outcome::data("schema_violation", shortened(message)),
+            Some((_, message)) => Outcome::data("schema_violation", shortened(message)),
         }
     }
+}
+
+impl Rule {
+    /// The path of what does not fit, and what is wrong with it.
+    fn fault(&self, value: &Value) -> Option<(String, String)> {
+        let validator = match self {
+            Self::Fields(kind) => return types::mismatch(value, kind),
+            Self::Schema(validator) => validator,
+        };
+        match serde_json::to_value(within_range(value).as_ref()) {
+            Ok(json) => validator.validate(&json).err().map(|e| {
+                let path: String = e.instance_path().as_str().replace('/', ".");
+                let path = if path.is_empty() { ".".to_owned() } else { path };
+                (path.clone(), format!("`{path}`: {e}"))
+            }),
+            Err(e) => Some((".".to_owned(), format!("the payload is no JSON value: {e}"))),
+        }
+    }
+}
+
+/// Looks at a payload: the path of what does not fit, and what is wrong with it.
+pub type Fits = Arc<dyn Fn(&Value) -> Option<(String, String)> + Send + Sync>;
+
+/// What looks at payloads as `validate: {}` does: by a source's schema (its path, its text), else by its types.
+///
+/// # Errors
+/// What is wrong with the schema.
+pub fn fits(types: &Kind, schema: Option<(&str, &str)>) -> Result<Fits, String> {
+    let node = Node { kind: NodeKind::Null, span: Span::default() };
+    let rule = match schema {
+        Some((path, text)) => from_text(&node, path, text).map_err(|issue| issue.message)?.0,
+        None => Rule::Fields(types.clone()),
+    };
+    Ok(Arc::new(move |value| rule.fault(value).map(|(path, message)| (path, shortened(message)))))
 }
 
 /// A schema sees the largest float in place of a number beyond it, which would turn into null. All but the rarest

@@ -154,6 +154,14 @@ impl<'a> Crew<'a> {
         self.slots().iter().all(|s| matches!(s.state, State::Absent) || s.status.idle())
     }
 
+    /// Whether all replicas there shall be have been given their partitions.
+    pub fn settled(&self) -> bool {
+        let slots = self.slots();
+        let works = |s: &&Slot| s.state == State::Works;
+        slots.iter().filter(works).all(|s| s.status.settled())
+            && slots.iter().filter(works).count() >= self.wanted() as usize
+    }
+
     /// Whether nobody is left who could do anything.
     pub fn gave_up(&self) -> bool {
         let slots = self.slots();

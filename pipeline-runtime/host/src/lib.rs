@@ -19,6 +19,7 @@ mod held;
 mod idle;
 mod ids;
 mod input;
+pub mod intake;
 pub mod jobs;
 pub mod letters;
 mod outputs;

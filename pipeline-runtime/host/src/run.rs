@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use millstream_log::Log;
 use millstream_spec::model::Pipeline;
 
+use crate::aside;
+use crate::intake::Served;
 use crate::running::{Process, Running};
 use crate::shared::Stop;
 use crate::summary::{PipelineSummary, StageSummary, Summary};
@@ -31,6 +33,8 @@ pub struct RunOptions {
     pub stages: Option<BTreeSet<String>>,
     /// Static membership: a name for this process that is equal after a restart.
     pub instance: Option<String>,
+    /// Where sources that others push to are found, and how the process stands; `None` where nothing is served.
+    pub served: Option<Served>,
     /// Ends the run.
     pub stop: Stop,
     /// Shown how it goes, about ten times a second.
@@ -72,6 +76,9 @@ pub fn run(log: Arc<dyn Log>, pipelines: &[Pipeline], options: &RunOptions) -> R
             let process = process.clone();
             scope.spawn(move || one.run(scope, &process, options));
         }
+        if let Some(served) = &options.served {
+            pulse(scope, Arc::clone(&log), pipelines, served, &options.stop);
+        }
         watch(&*log, &running, options, began)
     });
     // Calls that ignore their abort must not keep the process.
@@ -85,6 +92,38 @@ pub fn run(log: Arc<dyn Log>, pipelines: &[Pipeline], options: &RunOptions) -> R
         reasons.extend(running.iter().flat_map(|one| one.holds(&*log)));
     }
     if reasons.is_empty() { Ok(summary) } else { Err(RunError { summary, reasons }) }
+}
+
+/// Between two questions to the log whether it answers.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// Asks the log again and again, on a thread of its own.
+fn pulse<'s>(
+    scope: &'s std::thread::Scope<'s, '_>,
+    log: Arc<dyn Log>,
+    pipelines: &[Pipeline],
+    served: &Served,
+    stop: &Stop,
+) {
+    let taken_in = pipelines.iter().flat_map(|p| &p.sources).filter(|s| s.http().is_some());
+    let mut topics: Vec<String> = taken_in.map(|s| s.topic.clone()).collect();
+    if topics.is_empty() {
+        topics.extend(pipelines.iter().take(1).map(|p| p.sources[0].topic.clone()));
+    }
+    let (served, stop) = (served.clone(), stop.clone());
+    scope.spawn(move || {
+        while !stop.draining() {
+            let (log, asked) = (Arc::clone(&log), topics.clone());
+            let described =
+                aside::ask(&stop, move || log.describe(&asked.iter().map(String::as_str).collect::<Vec<_>>()));
+            if let Ok(Some(infos)) = described {
+                let there =
+                    topics.iter().zip(infos).filter_map(|(topic, info)| Some((topic.clone(), info?.partitions)));
+                served.standing().answered(there);
+            }
+            stop.wait(PULSE);
+        }
+    });
 }
 
 /// Waits for the end of the run. Whether it is that all input is worked off.
@@ -101,6 +140,9 @@ fn watch(log: &dyn Log, running: &[Running<'_>], options: &RunOptions, began: In
         }
         if let Some(progress) = &options.progress {
             progress(&summary(running, began));
+        }
+        if let Some(served) = &options.served {
+            served.standing().waits_for(running.iter().find_map(|one| one.waits_for(served)));
         }
         let failed = running.iter().any(|r| !r.reasons().is_empty());
         let none_alive = running.iter().all(Running::over);

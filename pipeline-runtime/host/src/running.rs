@@ -22,6 +22,7 @@ use crate::clock::wall_ms;
 use crate::control::{Entries, Listener, Orders, Reporter};
 use crate::crew::{Crew, Recruit};
 use crate::growth::Watch;
+use crate::intake::{self, IntakeContext, Served};
 use crate::jobs::{JobsPlan, Ledger, Stopping};
 use crate::letters::announce;
 use crate::plan::StagePlan;
@@ -61,6 +62,8 @@ pub struct Running<'a> {
     stopping: Arc<Stopping>,
     /// Whether its sources are run.
     feed: bool,
+    /// Where what others push is taken in.
+    served: Option<Served>,
     /// Of the control topic, as they were heard last.
     entries: Mutex<Entries>,
     /// Its topics are there and its threads are started.
@@ -87,6 +90,7 @@ impl<'a> Running<'a> {
             replays: Replays::default(),
             stopping: Arc::default(),
             feed: options.feed,
+            served: options.served.clone(),
             entries: Mutex::default(),
             started: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -244,10 +248,23 @@ impl<'a> Running<'a> {
         let (touch, id) = (Touch::new(wall_ms()), process.id.clone());
         let reads = |stage: &&Stage| stage.inputs.iter().any(|input| input.topic == source.topic);
         let readers: Vec<&str> = self.pipeline.stages.iter().filter(reads).map(|s| s.name.as_str()).collect();
+        let taking_in = options.served.clone().filter(|_| source.http().is_some()).map(|served| IntakeContext {
+            log: Arc::clone(&process.log),
+            stop: options.stop.clone(),
+            partitions: topics.of(&source.topic),
+            id_partitions: source.ids_topic().map_or(1, |ids| topics.of(&ids)),
+            served,
+            jobs: cx.jobs.clone(),
+        });
         scope.spawn(move || {
             let what = if source.named { format!("source `{}`", source.name) } else { "the source".to_owned() };
-            let ended = self.supervise(&what, &options.stop, None, || {
-                source::run(&cx, self.pipeline, source, &touch, &|| alive::signs(&lock(&self.entries), &id, &readers))
+            let ended = self.supervise(&what, &options.stop, None, || match &taking_in {
+                Some(cx) => intake::run(cx, self.pipeline, source),
+                // Nobody serves it here.
+                None if source.http().is_some() => Ok(()),
+                None => source::run(&cx, self.pipeline, source, &touch, &|| {
+                    alive::signs(&lock(&self.entries), &id, &readers)
+                }),
             });
             if ended == Ended::GaveUp {
                 self.dry.fetch_add(1, Ordering::AcqRel);

@@ -131,10 +131,17 @@ impl Stop {
     }
 }
 
+/// A replica that its group has given no partition for this long is one too many, and stands by.
+const STANDS_BY: Duration = Duration::from_secs(15);
+
 /// How one replica stands, as others see it. Written once a commit, not once a record.
 #[derive(Default)]
 pub struct ReplicaStatus {
     idle: AtomicBool,
+    /// When it joined its group.
+    joined: Mutex<Option<Instant>>,
+    /// Whether the group has given it partitions.
+    assigned: AtomicBool,
     /// Written once a turn.
     now: Mutex<InHand>,
     /// Since when its breaker is open, ms since 1970; 0 for closed.
@@ -253,8 +260,26 @@ impl ReplicaStatus {
         totals.outputs += outputs;
     }
 
+    /// It joins its group.
+    pub fn set_joined(&self) {
+        *lock(&self.joined) = Some(Instant::now());
+    }
+
+    /// The group has given it partitions.
+    pub fn set_assigned(&self) {
+        self.assigned.store(true, Ordering::Release);
+    }
+
+    /// Whether it has what the group gives it. One that has got nothing for a while stands by.
+    pub fn settled(&self) -> bool {
+        let stands_by = || lock(&self.joined).is_some_and(|at| at.elapsed() > STANDS_BY);
+        self.assigned.load(Ordering::Acquire) || stands_by()
+    }
+
     /// The member ended; its counts stay.
     pub fn close(&self) {
+        self.assigned.store(false, Ordering::Release);
+        *lock(&self.joined) = None;
         let ended = std::mem::take(&mut *lock(&self.totals));
         lock(&self.before).add(&ended);
         self.set_idle(false);

@@ -8,6 +8,7 @@ use millstream_spec::model::{Output, Pipeline, Source, Stage, TopicSettings};
 
 use crate::changes::Fingerprint;
 use crate::growth;
+use crate::intake::window;
 use crate::plan::sets_aside;
 use crate::retention;
 
@@ -151,6 +152,13 @@ pub fn prepare(log: &dyn Log, pipeline: &Pipeline, wishes: Wishes<'_>) -> LogRes
     // Another process may have been first, with other counts.
     equal(pipeline, &topics.counts)?;
     let mut side = Vec::new();
+    let ids = pipeline.sources.iter().filter_map(|source| {
+        // Ids are no records of the pipeline: they are kept for as long as repeats are known, and go by themselves.
+        let retention = Retention::Written(window(pipeline, source));
+        Some(NewTopic { retention, ..plain(&source.ids_topic()?, topics.of(&source.topic)) })
+    });
+    let ids: Vec<NewTopic> = ids.collect();
+    ensure(log, &mut topics, ids)?;
     for stage in &pipeline.stages {
         let now = stage.inputs.first().map_or(1, |i| topics.of(&i.topic));
         let known = if repartition { now } else { known_before(before, stage).map_or(now, |known| known.min(now)) };

@@ -60,6 +60,8 @@ struct Found {
     name: Option<(String, Span)>,
     /// Topics that its stages write, and where each is said.
     topics: Vec<(String, Span)>,
+    /// Paths that its sources serve, and where each is said.
+    paths: Vec<(String, Span)>,
 }
 
 impl Found {
@@ -141,6 +143,8 @@ fn meaning(node: &Node, file: &SourceFile, registry: &Registry, files: &dyn File
         return;
     }
     source::keep_ids_apart(&mut sources);
+    found.paths = said.iter().filter_map(source::served).collect();
+    issues.extend(source::served_twice(&found.paths));
     let linking = Linking {
         pipeline: &pipeline,
         sources: &sources,
@@ -155,12 +159,17 @@ fn meaning(node: &Node, file: &SourceFile, registry: &Registry, files: &dyn File
     let said: Vec<&Said<'_>> = said.iter().zip(&linked.read).filter(|(_, read)| **read).map(|(said, _)| said).collect();
     sources.retain(|_| keep.next().is_some_and(|read| *read));
     if drafts.iter().any(|d| d.options.dedup.is_some()) {
-        for (n, (source, said)) in sources.iter().zip(said).enumerate() {
+        for (n, (source, said)) in sources.iter().zip(&said).enumerate() {
             let dedups = |s: &Stage| s.dedup.is_some() && s.inputs.iter().any(|i| i.source == Some(n));
             if has_ingest(source) || linked.stages.iter().any(dedups) {
                 issues.extend(source::ids_may_not_meet(source, said.node));
             }
         }
+    }
+    for (n, (source, said)) in sources.iter().zip(&said).enumerate() {
+        let reads = |s: &&Stage| s.inputs.iter().any(|i| i.source == Some(n));
+        let careless = linked.stages.iter().filter(reads).find(|s| s.dedup.is_none());
+        issues.extend(careless.and_then(|stage| source::needs_dedup(source, said.node, &stage.name)));
     }
     let failed = issues.iter().any(|i| i.severity == Severity::Error);
     let stages: &[Stage] = if failed { &[] } else { &linked.stages };
@@ -188,6 +197,7 @@ fn meaning(node: &Node, file: &SourceFile, registry: &Registry, files: &dyn File
 fn between(files: &[SourceFile], all: &mut [Found]) {
     let mut names: HashMap<String, usize> = HashMap::new();
     let mut topics: HashMap<String, usize> = HashMap::new();
+    let mut paths: HashMap<String, (usize, Span)> = HashMap::new();
     for n in 0..all.len() {
         let mut issues = Vec::new();
         let place = |other: usize, span: Span| format!("{}:{}:{}", files[other].path.display(), span.line, span.col);
@@ -211,6 +221,15 @@ fn between(files: &[SourceFile], all: &mut [Found]) {
                     issues.push(issue.help(format!("the first is at {}", place(other, first))));
                 }
                 _ => drop(topics.insert(topic, n)),
+            }
+        }
+        for (path, span) in all[n].paths.clone() {
+            match paths.get(&path).copied() {
+                Some((other, first)) if other != n => {
+                    let issue = Issue::error(span, "shared_path", format!("two pipelines serve the path `{path}`"));
+                    issues.push(issue.help(format!("the first is at {}", place(other, first))));
+                }
+                _ => drop(paths.insert(path, (n, span))),
             }
         }
         all[n].issues.extend(issues);

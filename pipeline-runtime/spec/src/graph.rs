@@ -78,6 +78,7 @@ fn source_text(source: &Source) -> String {
             None => "generate without end".into(),
         },
         SourceKind::Schedule(schedule) => schedule.timing.describe(),
+        SourceKind::Http(http) => format!("http {} ({})", http.path, format_text(&source.format)),
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) static PIPELINE: Shape = Shape::Map(&map!("a pipeline", [
             key!("delivery", Shape::Text(&rules::DELIVERY), "default `exactly_once`"),
             key!("defaults", Shape::Map(&DEFAULTS), "what holds for all stages that say nothing else"),
             key!("source", SOURCE, "what feeds the first stage"),
-            key!("sources", Shape::Names(&rules::OWN_NAME, &SOURCE, 1), "several sources, by name; `from` says who reads which"),
+            key!("sources", Shape::Names(&rules::SOURCE_NAME, &SOURCE, 1), "several sources, by name; `from` says who reads which"),
             required!("stages", Shape::List(&STAGE, 1, MAX_STAGES), "the filters, in the order records take"),
             key!("tests", Shape::List(&TEST, 0, 10_000), "records that come in, and what must come out"),
             key!("jobs", Shape::Map(&JOBS), "what is known of the jobs that records begin"),
@@ -73,7 +73,7 @@ const SOURCE: Shape = Shape::Named(
                 key!("fields", Shape::Names(&rules::SOME, &TYPE, 1), "types of the fields, in short"),
                 key!("id", ID, "the message id; default headers ce_source + ce_id, else the coordinates"),
                 key!("key", KEY, "the key, where records have none or another one"),
-                later!("http"),
+                key!("http", Shape::Map(&HTTP), "a path that takes requests in; every process of the pipeline serves it"),
                 later!("objects"),
                 later!("postgres"),
                 later!("registry"),
@@ -134,6 +134,61 @@ static SCHEDULE: MapRule = map!(
         key!("overlap", Shape::Text(&rules::OVERLAP), "while the job of the tick before is unfinished: `allow` starts another (default)"),
     ],
     one_of: &[&["cron", "every", "at"]],
+);
+
+static HTTP: MapRule = map!(
+    "`http`",
+    [
+        required!("path", Shape::Text(&rules::URL_PATH), "such as `/orders`; requests are POSTs to it"),
+        required!(
+            "auth",
+            Shape::Either(&[Shape::Text(&rules::AUTH), Shape::Map(&AUTH)]),
+            "who may send: `{ bearer: TOKEN }`, `{ basic: { user, password } }`, `{ hmac: { secret } }`, or `none`",
+        ),
+        key!("id", Shape::Map(&HEADER), "the header of the idempotency key: the same key again, the same answer"),
+        key!("max_body", Shape::Text(&rules::SIZE), "largest body; default 1MiB"),
+        key!(
+            "rate",
+            Shape::Either(&[Shape::Text(&rules::RATE), Shape::Whole(1, 1_000_000_000)]),
+            "requests per process; default without bound"
+        ),
+        key!(
+            "respond",
+            Shape::Either(&[Shape::Text(&rules::RESPOND), Shape::LaterMap("respond: { result }")]),
+            "`accepted` (default): as soon as the record is durable",
+        ),
+    ],
+);
+
+static AUTH: MapRule = map!(
+    "`auth`",
+    [
+        key!("bearer", Shape::Text(&rules::SOME), "the token; better `${env:NAME}` than in the file"),
+        key!("basic", Shape::Map(&BASIC), "a user and a password"),
+        key!("hmac", Shape::Map(&HMAC), "a signature of the body, as webhooks have"),
+    ],
+    one_of: &[&["bearer", "basic", "hmac"]],
+);
+
+static BASIC: MapRule = map!(
+    "`basic`",
+    [
+        required!("user", Shape::Text(&rules::SOME), "the name"),
+        required!("password", Shape::Text(&rules::SOME), "better `${env:NAME}` than in the file"),
+    ],
+);
+
+static HMAC: MapRule = map!(
+    "`hmac`",
+    [
+        required!("secret", Shape::Text(&rules::SOME), "shared with the sender; `whsec_…` is base64"),
+        key!("header", Shape::Text(&rules::SOME), "where the signature of the body is; default Standard Webhooks"),
+        key!("algorithm", Shape::Text(&rules::HMAC_ALGORITHM), "default `sha256`"),
+        key!("encoding", Shape::Text(&rules::HMAC_ENCODING), "`hex` (default) or `base64`"),
+        key!("prefix", Shape::Text(&rules::SOME), "what stands before the signature, as in `sha256=`"),
+    ],
+    one_of: &[],
+    needs: &[("algorithm", "header"), ("encoding", "header"), ("prefix", "header")],
 );
 
 const FORMAT: Shape = Shape::Named("format", &Shape::Either(&[Shape::Text(&rules::FORMAT), Shape::Map(&CSV_FORMAT)]));

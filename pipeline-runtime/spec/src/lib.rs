@@ -10,6 +10,7 @@
 mod check;
 mod defaults;
 pub mod graph;
+mod http;
 mod inlets;
 mod jobs;
 mod language;

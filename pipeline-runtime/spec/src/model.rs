@@ -6,6 +6,8 @@ use std::time::Duration;
 pub use crate::schedule::{Missed, ScheduleSource, Timing};
 use millstream_filter_api::{Checked, Kind, Node, OwnedValuePath, Span};
 
+pub use crate::http::{Encoding, HttpAuth, HttpSource, Secret};
+
 /// A checked pipeline.
 pub struct Pipeline {
     /// Its name; prefix of every topic and group it owns.
@@ -82,6 +84,19 @@ impl Source {
     pub fn writes(&self) -> bool {
         !matches!(self.kind, SourceKind::Topic { .. })
     }
+
+    /// What it is, where it takes in requests.
+    pub fn http(&self) -> Option<&HttpSource> {
+        match &self.kind {
+            SourceKind::Http(http) => Some(http),
+            _ => None,
+        }
+    }
+
+    /// The topic of the ids that it has taken in, where it keeps any.
+    pub fn ids_topic(&self) -> Option<String> {
+        self.http()?.id.as_ref().map(|_| format!("{}.ids", self.inlet))
+    }
 }
 
 /// Where records come from.
@@ -97,6 +112,8 @@ pub enum SourceKind {
     Generate(GenerateSource),
     /// A clock: one record a tick.
     Schedule(ScheduleSource),
+    /// Requests, taken in by every process.
+    Http(HttpSource),
 }
 
 /// A file as a source.

@@ -57,6 +57,12 @@ pub(crate) static OWN_NAME: TextRule = TextRule {
     reserved: &["dlq", "retry", "state", "in", "ingest", "control"],
     ..rule(NAME_WHAT, "bad_name", is_name, NAME_PATTERN)
 };
+/// The same for a source: `<pipeline>.in.ids` holds the ids that the source without a name has taken in.
+pub(crate) static SOURCE_NAME: TextRule = TextRule {
+    max: 63,
+    reserved: &["dlq", "retry", "state", "in", "ingest", "control", "ids"],
+    ..rule(NAME_WHAT, "bad_name", is_name, NAME_PATTERN)
+};
 const NAME_WHAT: &str = "a name (a-z, 0-9, single `-` between them)";
 const NAME_PATTERN: &str = "[a-z0-9]+(?:-[a-z0-9]+)*";
 
@@ -135,6 +141,18 @@ pub(crate) static SEPARATOR: TextRule = TextRule {
     ..rule("one character such as `;`, or `tab`", "bad_separator", |t| separator(t).is_some(), "[\\t !#-~]")
 };
 
+pub(crate) static AUTH: TextRule = words("`none`, or a map with `bearer`, `basic` or `hmac`", &["none"], &[]);
+pub(crate) static RESPOND: TextRule = words("`accepted`", &["accepted"], &[]);
+pub(crate) static HMAC_ALGORITHM: TextRule = words("`sha256`", &["sha256"], &[]);
+pub(crate) static HMAC_ENCODING: TextRule = words("`hex` or `base64`", &["hex", "base64"], &[]);
+/// Not one that the process serves itself.
+pub(crate) static URL_PATH: TextRule = rule(
+    "a path such as `/orders` or `/in/orders` (letters, digits, `.`, `_`, `~` and `-`; not one that Millstream serves itself)",
+    "bad_url_path",
+    is_url_path,
+    "(?!/(?:api|assets|console|livez|metrics|readyz)(?:/|$))(?:/(?!\\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+",
+);
+
 /// The byte of a CSV separator.
 pub(crate) fn separator(text: &str) -> Option<u8> {
     match text.as_bytes() {
@@ -157,4 +175,14 @@ fn is_name(text: &str) -> bool {
 fn is_topic(text: &str) -> bool {
     let known = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
     (1..=249).contains(&text.len()) && text != "." && text != ".." && text.bytes().all(known)
+}
+
+/// First parts of paths that the process serves itself, now or later.
+const SERVED: &[&str] = &["api", "assets", "console", "livez", "metrics", "readyz"];
+
+fn is_url_path(text: &str) -> bool {
+    let known = |b: u8| b.is_ascii_alphanumeric() || b"._~-".contains(&b);
+    let part = |p: &str| !p.is_empty() && p != "." && p != ".." && p.bytes().all(known);
+    let Some(rest) = text.strip_prefix('/') else { return false };
+    rest.split('/').all(part) && rest.split('/').next().is_some_and(|first| !SERVED.contains(&first))
 }

@@ -11,7 +11,7 @@ use crate::model::{
 };
 use crate::registry::Registry;
 use crate::shape::as_whole;
-use crate::{read, rules, schedule, types, units};
+use crate::{http, read, rules, schedule, types, units};
 
 /// Bytes of a schema file at most.
 const MAX_SCHEMA: usize = 1 << 20;
@@ -57,7 +57,8 @@ pub(crate) fn all<'n>(file: &'n Node, issues: &mut Vec<Issue>) -> Vec<Said<'n>> 
 /// Two sources that would give the same ids by default put their names before them.
 pub(crate) fn keep_ids_apart(sources: &mut [Source]) {
     let given = |source: &Source| match &source.kind {
-        SourceKind::Topic { .. } | SourceKind::Schedule(_) => None,
+        // What comes in with a request has an id that nobody else gives.
+        SourceKind::Topic { .. } | SourceKind::Schedule(_) | SourceKind::Http(_) => None,
         SourceKind::File(file) => Some(file.path.file_name().map(OsStr::to_owned)),
         SourceKind::Generate(_) => Some(None),
     };
@@ -92,6 +93,9 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
     } else if let Some(schedule) = node.get("schedule") {
         let (schedule, made) = schedule::read(schedule, cx.registry, issues);
         (SourceKind::Schedule(schedule), made_format(node), made)
+    } else if let Some(http) = node.get("http") {
+        let format = http::format(node.get("format"), issues);
+        (SourceKind::Http(http::read(http, issues)), format, None)
     } else {
         let generate = node.get("generate");
         let made = generate.and_then(|g| g.get("value")).and_then(|v| generator(v, cx.registry, issues));
@@ -107,12 +111,17 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
     let typed = declared.is_some() && !matches!(format, Format::Raw | Format::Text);
     let types = if typed { declared } else { made }.unwrap_or_else(Kind::any);
     let own = !matches!(kind, SourceKind::Topic { .. });
-    let id = node.get("id").and_then(read::id_rule).unwrap_or(IdRule::Default);
+    let is_http = matches!(kind, SourceKind::Http(_));
+    if let (true, Some(id)) = (is_http, key_of(node, &["id"])) {
+        let issue = Issue::error(id.span, "conflicting_keys", "the id of a request stands inside `http`");
+        issues.push(issue.help("write `http: { …, id: { header: idempotency-key } }`"));
+    }
+    let id = node.get("id").filter(|_| !is_http).and_then(read::id_rule).unwrap_or(IdRule::Default);
     let key = node.get("key").and_then(read::key_rule);
     for key in ["id", "key"] {
         let Some(rule) = node.get(key) else { continue };
         read::check_fields(rule, &types, issues);
-        if let (true, Some(header)) = (own, rule.get("header")) {
+        if let (true, Some(header)) = (own && !is_http, rule.get("header")) {
             let message = format!("`{key}`: the records of this source have no headers");
             issues.push(Issue::error(header.span, "no_headers", message).help("take a field, as in `.order_id`"));
         }
@@ -128,6 +137,11 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
         _ => inlet.clone(),
     };
     let schema = schema.map(|(path, text, _)| (path, text));
+    let mut topic_settings = cx.topics.clone();
+    if let SourceKind::Http(http) = &kind {
+        // What is taken in must fit.
+        topic_settings.max_record_bytes.get_or_insert(http::max_record(http));
+    }
     Source {
         name: said.name.clone(),
         named: said.named,
@@ -141,7 +155,7 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
         topic,
         inlet,
         id_prefix: None,
-        topic_settings: cx.topics.clone(),
+        topic_settings,
     }
 }
 
@@ -174,6 +188,32 @@ pub(crate) fn ids_may_not_meet(source: &Source, node: &Node) -> Option<Issue> {
             "dedup sees repeats within a partition: it is certain where the fields of `key` are among those of `id`",
         ),
     )
+}
+
+/// The path that a source serves, and where it is said.
+pub(crate) fn served(said: &Said<'_>) -> Option<(String, Span)> {
+    let path = said.node.get("http")?.get("path")?;
+    Some((path.as_text().filter(|p| !p.is_empty())?.to_owned(), path.span))
+}
+
+/// Paths that two sources of one file serve.
+pub(crate) fn served_twice(paths: &[(String, Span)]) -> Vec<Issue> {
+    let twice = |n: usize| paths[..n].iter().find(|(path, _)| *path == paths[n].0);
+    let issue = |n: usize| {
+        let (_, first) = twice(n)?;
+        let issue = Issue::error(paths[n].1, "shared_path", format!("two sources serve the path `{}`", paths[n].0));
+        Some(issue.help(format!("the first is at {}:{}", first.line, first.col)))
+    };
+    (0..paths.len()).filter_map(issue).collect()
+}
+
+/// A crash between the id of a request and its record is mended by writing the record again: the stage that reads it
+/// must know a repeat.
+pub(crate) fn needs_dedup(source: &Source, node: &Node, stage: &str) -> Option<Issue> {
+    source.http()?.id.as_ref()?;
+    let at = key_of(node.get("http")?, &["id"])?;
+    let message = format!("`id` promises one job for each id, and stage `{stage}` has its dedup off");
+    Some(Issue::error(at.span, "id_needs_dedup", message).help("leave out `dedup: off` there, or `id` here"))
 }
 
 fn key_of<'n>(node: &'n Node, names: &[&str]) -> Option<&'n Node> {

@@ -24,6 +24,11 @@ pub(crate) fn check(
     for source in sources.iter().filter(|s| s.named) {
         owned.insert(source.inlet.clone(), format!("what the source `{}` writes", source.name));
     }
+    for source in sources {
+        if let Some(topic) = source.ids_topic() {
+            owned.insert(topic, "the ids that were taken in".into());
+        }
+    }
     owned.insert(format!("{pipeline}.control"), "commands to the pipeline".into());
     for stage in stages {
         let side =

@@ -47,6 +47,7 @@ pub fn run(args: &ReplayArgs, name: &str, target: Target, cx: &Context) -> Outco
         apply: false,
         stages: None,
         instance: None,
+        served: None,
         // Its own: the run tells itself to stop when all is done, and the comparison must not hear that.
         stop: stop.child(),
         progress: progress(cx),

@@ -40,7 +40,8 @@ fn pairs<'a>(
         let same = |g: &&SourceMark| {
             let reads = |s: &SourceMark| if s.writes() { s.file.clone() } else { s.topic.clone() };
             let made = |s: &SourceMark| ["generate", "schedule"].contains(&s.kind.as_str()).then(|| s.options.clone());
-            g.kind == source.kind && reads(g) == reads(source) && made(g) == made(source)
+            // What takes requests in has no place that it would go on from.
+            g.kind == source.kind && g.kind != "http" && reads(g) == reads(source) && made(g) == made(source)
         };
         if let Some(before) = named(&old.sources, &source.name) {
             both.push((before, source));
@@ -91,8 +92,7 @@ pub fn compare(old: &Fingerprint, new: &Fingerprint, facts: &Facts) -> Vec<Seen>
     }
     for before in gone {
         let what = format!("{} is gone: {}", before.called(), reads(before));
-        let why = before
-            .writes()
+        let why = (before.writes() && before.kind != "http")
             .then(|| format!("what it has not given yet is never given; `{}` and its position stay", before.topic));
         let topic = why.as_ref().map(|_| before.topic.clone());
         all.push(Seen { kind: "source_removed", what, why, topic });

@@ -59,7 +59,7 @@ pub struct SourceMark {
     /// Its name under `sources`; empty for `source`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// `topic`, `file` or `generate`.
+    /// `topic`, `file`, `generate` or `http`.
     pub kind: String,
     /// The topic where its records are.
     pub topic: String,
@@ -225,8 +225,15 @@ fn source_mark(source: &model::Source) -> SourceMark {
             made.value.iter().for_each(|value| canonical(value, &mut text));
             ("schedule", "", text)
         }
+        // Not the secret, of which not even a hash is kept.
+        SourceKind::Http(http) => {
+            ("http", "", format!("{} {} {} {:?}", http.path, http.auth.name(), http.max_body, http.rate))
+        }
     };
-    let id = id_text(&source.id);
+    let id = match source.http().and_then(|http| http.id.as_ref()) {
+        Some(header) => format!("header {header}"),
+        None => id_text(&source.id),
+    };
     SourceMark {
         name: if source.named { source.name.clone() } else { String::new() },
         kind: kind.to_owned(),

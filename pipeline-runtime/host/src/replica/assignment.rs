@@ -63,6 +63,9 @@ impl Replica {
             }
             all.append(&mut positions);
         }
+        if partitions > 0 || !self.unbegun.is_empty() {
+            self.cx.status.set_assigned();
+        }
         if partitions == 0 {
             return Ok(());
         }

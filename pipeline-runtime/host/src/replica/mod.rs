@@ -160,6 +160,7 @@ impl Replica {
             prefetch_bytes: 16 << 20,
         })?;
         cx.stop.on_stop(member.waker());
+        cx.status.set_joined();
         let config = EngineConfig {
             max_metadata: member.max_metadata(),
             inputs: inputs + u16::from(retries),

@@ -3,10 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use millstream_log::Log;
+use millstream_spec::model::Source;
 
 use super::{Running, lock};
 use crate::control::StageReport;
 use crate::crew::Crew;
+use crate::intake::Served;
 use crate::reason::Reason;
 use crate::{held, idle};
 
@@ -21,9 +23,32 @@ impl Running<'_> {
         self.asked.load(Ordering::Acquire)
     }
 
+    /// What it waits for before it is ready: its replicas' partitions, and whatever takes requests in.
+    pub fn waits_for(&self, served: &Served) -> Option<String> {
+        let of = |why: String| format!("pipeline `{}`: {why}", self.pipeline.name);
+        if let Some(why) = self.reasons().into_iter().next() {
+            return Some(why);
+        }
+        if !self.started.load(Ordering::Acquire) {
+            return Some(of("it is starting".to_owned()));
+        }
+        let topics: Vec<&str> = self.taken_in().map(|s| s.topic.as_str()).collect();
+        if let Some(why) = served.closed(&topics) {
+            return Some(of(why));
+        }
+        let waiting = self.crews.iter().find(|crew| !crew.settled())?;
+        Some(of(format!("stage `{}` has not got its partitions yet", waiting.stage.name)))
+    }
+
+    /// Sources that take requests in here.
+    fn taken_in(&self) -> impl Iterator<Item = &Source> + use<'_> {
+        self.sources().into_iter().filter(|source| source.http().is_some())
+    }
+
     /// Whether all its replicas here wait for records. Asking the log is worth it only then.
     pub fn quiet(&self) -> bool {
-        self.crews.iter().all(Crew::quiet) && !self.replays.busy()
+        let taking_in = || self.served.as_ref().is_some_and(|served| self.taken_in().any(|s| served.busy(&s.topic)));
+        self.crews.iter().all(Crew::quiet) && !self.replays.busy() && !taking_in()
     }
 
     /// Whether all replicas have ended.

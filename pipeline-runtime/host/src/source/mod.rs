@@ -196,6 +196,10 @@ fn writes_as_others(cx: &SourceContext, source: &Source) -> LogResult<()> {
 
 /// Whether the source has given all it has, in whatever process.
 pub fn finished(log: &dyn Log, source: &Source) -> LogResult<bool> {
+    if source.http().is_some() {
+        // It has given what was taken in.
+        return Ok(true);
+    }
     let Some(position) = stands(log, &source.topic)? else { return Ok(false) };
     // A schedule may have got more times since.
     Ok(match (&source.kind, position.tick) {
@@ -239,8 +243,8 @@ impl<'a> Owner<'a> {
             SourceKind::File(file) => file::open(source, file, &position)?,
             SourceKind::Generate(generate) => Box::new(generate::Generator::new(generate, &position)?),
             SourceKind::Schedule(spec) => Box::new(schedule::Clockwork::new(&pipeline.name, source, spec, &position)?),
-            SourceKind::Topic { .. } => {
-                return Err(LogError::new(Class::Fatal, "no_source_to_run", "a topic needs no source to be run"));
+            SourceKind::Topic { .. } | SourceKind::Http(_) => {
+                return Err(LogError::new(Class::Fatal, "no_source_to_run", "this source makes no records by itself"));
             }
         };
         tracing::info!(

@@ -170,6 +170,7 @@ impl World {
             apply: false,
             stages: None,
             instance: None,
+            served: None,
             stop: Self::stop(),
             progress: None,
         }

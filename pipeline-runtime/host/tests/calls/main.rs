@@ -161,6 +161,7 @@ impl World {
             accept_gap: false,
             stages: None,
             instance: None,
+            served: None,
             stop,
             progress: None,
         };

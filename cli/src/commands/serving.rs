@@ -1,0 +1,94 @@
+//! What `run` serves: whether, where, and which sources.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use millstream_host::Stop;
+use millstream_host::intake::{Fits, Served};
+use millstream_log::{Class, LogError, LogResult};
+use millstream_serve::{Config, Listen, Route, ServeError, Server, TlsFiles};
+use millstream_spec::model::{Pipeline, Source};
+
+use super::run::sources_here;
+use crate::failure::Failure;
+
+/// What the command line says of it.
+pub struct Asked {
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--no-listen`
+    pub no_listen: bool,
+    /// `--until-idle`
+    pub until_idle: bool,
+    /// `--tls-cert`, `--tls-key`
+    pub tls: Option<TlsFiles>,
+}
+
+/// A server, and what it shares with the run.
+pub struct Serving {
+    /// The server.
+    pub server: Server,
+    /// Its share.
+    pub served: Served,
+}
+
+/// Starts to serve what runs here. `None` where nothing is to be served.
+pub fn start(
+    asked: &Asked,
+    pipelines: &[Pipeline],
+    stages: Option<&BTreeSet<String>>,
+    stop: &Stop,
+) -> Result<Option<Serving>, Failure> {
+    let here = pipelines.iter().flat_map(|pipeline| sources_here(pipeline, stages));
+    let routes: Vec<Route> = here.filter_map(route).collect();
+    if asked.no_listen {
+        return match routes.first() {
+            None => Ok(None),
+            Some(route) => {
+                let what = format!("`--no-listen`: nobody could send to the source at `{}`", route.source.path);
+                Err(Failure::wrong(what).help("leave it out, or run other stages here with `--stages`"))
+            }
+        };
+    }
+    // A run that ends by itself, and takes nothing in, needs no port.
+    if routes.is_empty() && asked.until_idle && asked.listen.is_none() {
+        return Ok(None);
+    }
+    let served = Served::new(Box::new(fits));
+    let (asks, takes_in) = (asked.listen.is_some(), !routes.is_empty());
+    let config = Config {
+        listen: asked.listen.clone().map_or(Listen::Usual, Listen::At),
+        tls: asked.tls.clone(),
+        routes,
+        served: served.clone(),
+        stop: stop.clone(),
+    };
+    match Server::start(config) {
+        Ok(server) => {
+            tracing::info!("serving at {}", server.url());
+            Ok(Some(Serving { server, served }))
+        }
+        Err(ServeError::Address(what)) => Err(Failure::wrong(what)),
+        Err(ServeError::Tls(what)) => Err(Failure::failed(what).help("`--tls-cert` and `--tls-key` name PEM files")),
+        Err(error) if asks || takes_in => {
+            Err(Failure::failed(error.to_string()).help("another address goes by `--listen HOST:PORT`"))
+        }
+        Err(error) => {
+            tracing::warn!("{error}; nothing is served");
+            Ok(None)
+        }
+    }
+}
+
+fn route(source: &Source) -> Option<Route> {
+    let http = source.http()?;
+    Some(Route { topic: source.topic.clone(), format: source.format.clone(), source: http.clone() })
+}
+
+/// What looks at payloads of a source, as the filter `validate` does.
+fn fits(source: &Source) -> LogResult<Fits> {
+    let schema = source.schema.as_ref().map(|(path, text)| (path.as_str(), text.as_str()));
+    millstream_filters_std::fits(&source.types, schema)
+        .map(|fits| Arc::clone(&fits) as Fits)
+        .map_err(|why| LogError::new(Class::Config, "schema_invalid", why))
+}

@@ -8,6 +8,7 @@ mod binary;
 pub mod checker;
 pub mod control;
 pub mod crash;
+pub mod http_client;
 pub mod http_server;
 pub mod kafka_tools;
 pub mod process;

@@ -32,6 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "millstream-spec",
         ],
     ),
+    ("millstream-serve", &["millstream-host", "millstream-spec"]),
 ];
 
 /// Crates of others that must not be reached from a crate of ours, by any way.
@@ -43,7 +44,8 @@ const MUST_NOT_REACH: &[(&str, &[&str])] = &[
     ("millstream-expr", &["tokio", "rdkafka", "rdkafka-sys"]),
     ("millstream-filters-std", &["tokio", "rdkafka", "rdkafka-sys"]),
     ("millstream-filters-io", &["rdkafka", "rdkafka-sys", "openssl-sys"]),
-    ("millstream-host", &["rdkafka", "rdkafka-sys"]),
+    ("millstream-host", &["rdkafka", "rdkafka-sys", "axum", "hyper"]),
+    ("millstream-serve", &["rdkafka", "rdkafka-sys", "openssl-sys"]),
     ("millstream-embedded", &["rdkafka", "rdkafka-sys"]),
 ];
 

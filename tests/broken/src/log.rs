@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_log::{Committed, Log, LogLayer, LogResult, Member, MemberConfig, TopicPartition};
+use millstream_log::{Committed, Log, LogLayer, LogResult, Member, MemberConfig, TopicPartition, Writer};
 
 use crate::Break;
 use crate::member::BrokenMember;
 use crate::trap::Trap;
+use crate::writer::HastyWriter;
 
 pub(crate) struct BrokenLog {
     real: Arc<dyn Log>,
@@ -33,6 +34,11 @@ impl LogLayer for BrokenLog {
         let session_timeout = self.session.unwrap_or(config.session_timeout);
         let real = self.real.join(MemberConfig { session_timeout, ..config })?;
         Ok(Box::new(BrokenMember::new(real, plain, self.breaks, self.trap.clone())))
+    }
+
+    fn writer(&self) -> LogResult<Box<dyn Writer>> {
+        let real = self.real.writer()?;
+        Ok(if self.breaks == Break::HastyAnswers { Box::new(HastyWriter::new(real)) } else { real })
     }
 
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> LogResult<Vec<Option<Committed>>> {

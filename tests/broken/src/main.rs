@@ -11,6 +11,7 @@ mod log;
 mod member;
 mod redrive;
 mod trap;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,10 +20,12 @@ use std::time::Duration;
 
 use millstream_embedded::{EmbeddedLog, EmbeddedOptions};
 use millstream_filter_api::Files;
+use millstream_host::intake::Served;
 use millstream_host::{RunOptions, Stop};
 use millstream_kafka::{KafkaConfig, KafkaLog};
 use millstream_log::Log;
-use millstream_spec::model::Pipeline;
+use millstream_serve::{Config, Listen, Route, Server};
+use millstream_spec::model::{Pipeline, Source};
 use millstream_spec::{Registry, SourceFile};
 
 use crate::log::BrokenLog;
@@ -51,6 +54,8 @@ pub(crate) enum Break {
     ReplayForgotten,
     /// Every position is said to be past everything, so that partitions that were added wait for nothing.
     AllPassed,
+    /// Records of sources are acknowledged when they are handed over, and written with those that come later.
+    HastyAnswers,
 }
 
 const BREAKS: &[(&str, Break)] = &[
@@ -64,6 +69,7 @@ const BREAKS: &[(&str, Break)] = &[
     ("notes_first", Break::NotesFirst),
     ("replay_forgotten", Break::ReplayForgotten),
     ("all_passed", Break::AllPassed),
+    ("hasty_answers", Break::HastyAnswers),
 ];
 
 const FAULTS: &[(&str, Fault)] = &[
@@ -123,6 +129,21 @@ fn run() -> Result<(), String> {
     if let Some(stage) = stage {
         return redrive::redrive(&*log, &pipeline, &stage, to.as_deref());
     }
+    let stop = Stop::new(Duration::from_secs(10));
+    let served = Served::new(Box::new(|_| Ok(Arc::new(|_| None))));
+    let route = |source: &Source| {
+        let http = source.http()?.clone();
+        Some(Route { topic: source.topic.clone(), format: source.format.clone(), source: http })
+    };
+    let routes: Vec<Route> = pipeline.sources.iter().filter_map(route).collect();
+    let server = (!routes.is_empty()).then(|| {
+        let listen = Listen::At("127.0.0.1:0".to_owned());
+        Server::start(Config { listen, tls: None, routes, served: served.clone(), stop: stop.clone() })
+    });
+    let server = server.transpose().map_err(|e| e.to_string())?;
+    if let Some(server) = &server {
+        eprintln!("serving at {}", server.url());
+    }
     let options = RunOptions {
         until_idle: false,
         feed: true,
@@ -131,7 +152,8 @@ fn run() -> Result<(), String> {
         accept_gap: false,
         stages: None,
         instance: None,
-        stop: Stop::new(Duration::from_secs(10)),
+        served: server.is_some().then_some(served),
+        stop,
         progress: None,
     };
     millstream_host::run(log, &[pipeline], &options).map(drop).map_err(|e| e.to_string())

@@ -42,6 +42,7 @@ impl BrokenMember {
         match self.breaks {
             Break::Nothing
             | Break::AllPassed
+            | Break::HastyAnswers
             | Break::MarksFirst
             | Break::CopiesFirst
             | Break::ParkedFirst
@@ -98,7 +99,7 @@ impl MemberLayer for BrokenMember {
     fn send(&mut self, records: &mut Vec<Outgoing>) -> Result<(), Sent> {
         self.trap.watch(records, &mut self.watched);
         match self.breaks {
-            Break::Nothing | Break::AllPassed | Break::ReplayForgotten => self.real.send(records),
+            Break::Nothing | Break::AllPassed | Break::HastyAnswers | Break::ReplayForgotten => self.real.send(records),
             Break::PositionsFirst | Break::NoFencing => {
                 self.kept.append(records);
                 Ok(())

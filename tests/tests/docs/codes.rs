@@ -28,6 +28,7 @@ const CALLS: &[&str] = &[
     "OWNER_AWAY: &str = ",
     "} => \"",
     "=> (\"",
+    "(StatusCode::",
 ];
 
 #[test]

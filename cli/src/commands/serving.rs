@@ -7,7 +7,7 @@ use millstream_host::Stop;
 use millstream_host::intake::{Fits, Served};
 use millstream_log::{Class, LogError, LogResult};
 use millstream_serve::{Config, Listen, Route, ServeError, Server, TlsFiles};
-use millstream_spec::model::{Pipeline, Source};
+use millstream_spec::model::{HttpAuth, Pipeline, Source};
 
 use super::run::sources_here;
 use crate::failure::Failure;
@@ -55,6 +55,8 @@ pub fn start(
         return Ok(None);
     }
     let served = Served::new(Box::new(fits));
+    let is_open = |route: &&Route| route.source.auth == HttpAuth::None;
+    let open: Vec<String> = routes.iter().filter(is_open).map(|route| route.source.path.clone()).collect();
     let (asks, takes_in) = (asked.listen.is_some(), !routes.is_empty());
     let config = Config {
         listen: asked.listen.clone().map_or(Listen::Usual, Listen::At),
@@ -66,6 +68,9 @@ pub fn start(
     match Server::start(config) {
         Ok(server) => {
             tracing::info!("serving at {}", server.url());
+            if !server.is_local() {
+                open.iter().for_each(|path| tracing::warn!("whoever reaches {} may send to {path}", server.url()));
+            }
             Ok(Some(Serving { server, served }))
         }
         Err(ServeError::Address(what)) => Err(Failure::wrong(what)),

@@ -131,6 +131,11 @@ impl Server {
         format!("{}://{}", if self.is_tls { "https" } else { "http" }, self.address)
     }
 
+    /// Whether only this machine reaches it.
+    pub fn is_local(&self) -> bool {
+        self.address.ip().is_loopback()
+    }
+
     /// Waits until it has ended, after the order to stop.
     pub fn join(self) {
         if self.thread.join().is_err() {

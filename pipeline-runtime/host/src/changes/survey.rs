@@ -283,6 +283,8 @@ fn wanted(pipeline: &Pipeline, there: &BTreeMap<String, i32>) -> Vec<TopicPlan> 
     let counts = counts(pipeline, &|topic| there.get(topic).copied());
     let count = |topic: &str| counts.get(topic).copied().unwrap_or(1);
     pipeline.sources.iter().filter(|s| s.writes()).for_each(|s| add(&s.topic, count(&s.topic)));
+    let ids = pipeline.sources.iter().filter_map(|s| Some((s.ids_topic()?, count(&s.topic))));
+    ids.for_each(|(topic, count)| add(&topic, count));
     pipeline.stages.iter().flat_map(|s| &s.outputs).for_each(|o| add(&o.topic, count(&o.topic)));
     for stage in &pipeline.stages {
         let count = stage.inputs.first().map_or(1, |i| count(&i.topic));

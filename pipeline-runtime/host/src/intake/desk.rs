@@ -97,6 +97,8 @@ struct Written {
 struct Pending {
     slots: Vec<(u64, usize)>,
     stage: Stage,
+    /// Since when, ms since 1970.
+    since: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +178,7 @@ impl<R> Desk<R> {
                 Stage::Claiming
             }
         };
-        self.pending.insert(id, Pending { slots: vec![(number, at)], stage });
+        self.pending.insert(id, Pending { slots: vec![(number, at)], stage, since: now });
         if stage == Stage::Ours {
             self.set(number, at, State::Ready);
         }
@@ -354,6 +356,12 @@ impl<R> Desk<R> {
     /// Whether there is something to be written.
     pub fn has_more(&self) -> bool {
         !self.entries.is_empty() || !self.records.is_empty()
+    }
+
+    /// For how long a claim was not read back, in ms.
+    pub fn unheard(&self, now: i64) -> i64 {
+        let claiming = self.pending.values().filter(|p| p.stage == Stage::Claiming);
+        claiming.map(|p| now.saturating_sub(p.since)).max().unwrap_or(0)
     }
 
     /// Whether nobody waits for an answer.

@@ -21,6 +21,8 @@ use crate::shared::Stop;
 const ACKNOWLEDGED: Duration = Duration::from_secs(5);
 /// While the log is away: between two looks whether it is back.
 const PROBE: Duration = Duration::from_secs(1);
+/// A reader that has not brought what was acknowledged this long ago has lost its place: client libraries do.
+const UNHEARD: Duration = Duration::from_secs(12);
 /// Without anything to do.
 const IDLE: Duration = Duration::from_millis(200);
 
@@ -104,6 +106,10 @@ impl Worker<'_> {
                 }
             }
             self.writes_as_others()?;
+            if self.desk.unheard(now) > UNHEARD.as_millis() as i64 {
+                let message = format!("a claim of source `{}` is not read back; reading anew", self.source.name);
+                return Err(LogError::new(Class::Retry, "ids_silent", message));
+            }
             let busy = !self.away && (self.desk.has_more() || intake.has_arrivals());
             let wait = match busy {
                 true => Duration::ZERO,

@@ -48,7 +48,8 @@ pub(crate) async fn read(body: Body, max: usize, room: &Room) -> Result<(Bytes, 
         return Err(too_large());
     }
     let slow = |_| {
-        let detail = format!("the body did not come within {} s", WHOLE.as_secs());
+        let (whole, piece) = (WHOLE.as_secs(), PIECE.as_secs());
+        let detail = format!("a body has {whole} s to come, and {piece} s for each piece of it");
         Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail)
     };
     let whole = async {

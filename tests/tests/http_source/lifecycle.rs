@@ -1,7 +1,6 @@
 //! Where a process serves, who may do without it, and how it ends.
 
 use std::net::TcpListener;
-use std::time::Duration;
 
 use millstream_tests::http_client::{HttpClient, authority};
 use millstream_tests::process::{Process, tail, wait_until};
@@ -50,33 +49,38 @@ fn an_address_is_taken_or_not() {
 #[test]
 fn what_was_taken_in_is_answered_and_worked_off() {
     let site = Site::embedded();
-    let file = site.write("pipeline.yaml", &pipeline("shop", IDS));
+    let tracked = |text: String| text + "jobs: { track: true }\n";
+    let file = site.write("pipeline.yaml", &tracked(pipeline("shop", IDS)));
     let (mut process, at) = serve(&site, "serves", &file);
     let mut client = HttpClient::new(&at, ANSWER);
     // A request that is under way when the order to stop comes.
     let body = order(1, "sender");
     let head = format!(
-        "POST /orders HTTP/1.1\r\nhost: x\r\nidempotency-key: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "POST /orders HTTP/1.1\r\nhost: x\r\nidempotency-key: a\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n\
+         content-length: {}\r\n\r\n",
         body.len()
     );
-    client.send((head + &body[..5]).as_bytes()).expect("sent");
-    // Its head is read when another one is answered, as it was sent before.
+    client.send(head.as_bytes()).expect("sent");
+    assert_eq!(client.answer().expect("it is asked for").status, 100);
     let mut other = HttpClient::new(&at, ANSWER);
-    assert_eq!(other.post("/orders", &[("idempotency-key", "b")], &order(2, "sender")).expect("an answer").status, 202);
-    std::thread::sleep(Duration::from_millis(200));
+    let answer = other.post("/orders", &[("idempotency-key", "b")], &order(2, "sender")).expect("an answer");
+    let job = answer.job().expect("a job");
+    ends(&site, &["jobs", "show", "pipeline.yaml", &job], 0, &[&job]);
     process.signal("TERM");
     let gone = || HttpClient::new(&at, ANSWER).request("GET", "/livez", &[], &[]).is_err();
     assert!(wait_until(PATIENCE, gone), "nothing more is accepted");
-    client.send(&body.as_bytes()[5..]).expect("sent");
+    client.send(body.as_bytes()).expect("sent");
     assert_eq!(client.answer().expect("an answer").status, 202);
     process.succeed(PATIENCE);
     let summary = site.until_idle("rest", &file, PATIENCE);
     assert_eq!(site.read("shop.take").len(), 2, "{summary}");
+    ends(&site, &["jobs", "show", "pipeline.yaml", &job], 0, &["done"]);
     let mut changed = site.command(["run", "--until-idle"]);
-    let text = pipeline("shop", IDS).replace("/orders, auth: none", "/in/orders, auth: { bearer: abc }, rate: 5/s");
+    let text =
+        tracked(pipeline("shop", IDS)).replace("/orders, auth: none", "/in/orders, auth: { bearer: abc }, rate: 5/s");
     let file = site.write("other.yaml", &text);
     Process::start(changed.arg(&file), site.folder(), "changed").succeed(PATIENCE);
-    let file = site.write("without.yaml", &pipeline("shop", ""));
+    let file = site.write("without.yaml", &tracked(pipeline("shop", "")));
     let mut refused = Process::start(site.command(["run", "--until-idle"]).arg(&file), site.folder(), "refused");
     assert_eq!(refused.wait(PATIENCE).code(), Some(1));
     assert!(refused.stderr().contains("pipeline_changed"), "{}", refused.stderr());

@@ -14,7 +14,7 @@ use crate::reference::{Resolver, Secrets};
 use crate::registry::Registry;
 use crate::source::{self, Reading, Said};
 use crate::stage::Draft;
-use crate::{language, read, shape, tests_section, tree};
+use crate::{language, read, schedule, shape, tests_section, tree};
 
 /// A pipeline file as it was read.
 pub struct SourceFile {
@@ -180,6 +180,9 @@ fn meaning(node: &Node, file: &SourceFile, registry: &Registry, files: &dyn File
     };
     let tracking = Tracking { pipeline: &pipeline, delivery, sources: &sources, stages, partitions: topics.partitions };
     let jobs = jobs::read(node.get("jobs"), &tracking, issues);
+    for (source, said) in sources.iter().zip(&said) {
+        issues.extend(schedule::overlap_issue(source, said.node, node.get("jobs").is_some()));
+    }
     found.topics = linked.topics;
     found.pipeline = Some(Pipeline {
         name: pipeline,

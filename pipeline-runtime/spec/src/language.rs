@@ -131,7 +131,7 @@ static SCHEDULE: MapRule = map!(
         key!("value", Shape::Text(&rules::EXPRESSION), "an expression for the payload; `%tick` is the tick's time; default `{ \"tick\": … }`"),
         key!("missed", Shape::Text(&rules::MISSED), "ticks that came while no process ran: `once` (default) is one record for all of them"),
         key!("jitter", Shape::Text(&rules::TIMEOUT), "writes each record up to so long after its tick; default at once"),
-        key!("overlap", Shape::Text(&rules::OVERLAP), "while the job of the tick before is unfinished: `allow` starts another (default)"),
+        key!("overlap", Shape::Text(&rules::OVERLAP), "while the job of the tick before is unfinished: `allow` starts another (default), `skip` none, `queue` waits"),
     ],
     one_of: &[&["cron", "every", "at"]],
 );

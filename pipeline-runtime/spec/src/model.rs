@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use crate::schedule::{Missed, ScheduleSource, Timing};
+pub use crate::schedule::{Missed, Overlap, ScheduleSource, Timing};
 use millstream_filter_api::{Checked, Kind, Node, OwnedValuePath, Span};
 
 pub use crate::http::{Encoding, HttpAuth, HttpSource, Secret};

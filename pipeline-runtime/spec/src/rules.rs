@@ -27,8 +27,7 @@ pub(crate) static DELIVERY: TextRule =
 pub(crate) static ORDER: TextRule = words("`key`, `partition` or `none`", &["key", "partition", "none"], &[]);
 pub(crate) static ON_FAILURE: TextRule = words("`continue` or `hold_key`", &["continue", "hold_key"], &["compensate"]);
 pub(crate) static MISSED: TextRule = words("`skip`, `once` or `all`", &["skip", "once", "all"], &[]);
-/// Others need to know when a job has ended.
-pub(crate) static OVERLAP: TextRule = words("`allow`", &["allow"], &["skip", "queue"]);
+pub(crate) static OVERLAP: TextRule = words("`allow`, `skip` or `queue`", &["allow", "skip", "queue"], &[]);
 pub(crate) static ON_OFF: TextRule = words("`on` or `off`", &["on", "off"], &[]);
 /// Of a source: `jsonl` is for files alone.
 pub(crate) static FORMAT: TextRule = words(

@@ -221,7 +221,7 @@ fn source_mark(source: &model::Source) -> SourceMark {
             ("generate", "", text)
         }
         SourceKind::Schedule(made) => {
-            let mut text = format!("{} {:?} {:?} ", made.timing.mark(), made.missed, made.jitter);
+            let mut text = format!("{} {:?} {:?} {:?} ", made.timing.mark(), made.missed, made.overlap, made.jitter);
             made.value.iter().for_each(|value| canonical(value, &mut text));
             ("schedule", "", text)
         }

@@ -80,6 +80,9 @@ pub struct JobStatus {
     pub begun: i64,
     /// When it last changed, ms since 1970.
     pub changed: i64,
+    /// Notes below this offset of its partition are in it.
+    #[serde(default)]
+    pub notes: i64,
     /// Records of it that have not ended.
     pub open: i64,
     /// Of them, those that are set aside.
@@ -192,6 +195,7 @@ impl JobStatus {
             accepted: if note.time > 0 { note.time } else { note.at },
             begun: note.at,
             changed: note.at,
+            notes: 0,
             // Its records were counted in a past of which nothing is known: one of them at least was on its way.
             open: i64::from(!note.root && !note.replay && !matches!(note.what, What::Accepted | What::Redriven)),
             waiting: i64::from(note.aside),

@@ -291,14 +291,19 @@ fn order(job: &Bytes, news: Option<Stopped>) -> LogResult<Option<Change>> {
     }))
 }
 
-/// Adds a note to the sum of its job; the job, if it has changed by that.
+/// Adds a note to the sum of its job, if it is not in it; the job, if it has changed by that.
 pub(super) fn add(open: &mut HashMap<Bytes, JobStatus>, record: &LogRecord) -> LogResult<Option<Bytes>> {
     let (Some(job), Some(value)) = (&record.key, &record.value) else { return Ok(None) };
     let note = Note::read(value)?;
     if !open.contains_key(job) && note.says_nothing_new() {
         return Ok(None);
     }
-    open.entry(job.clone()).or_insert_with(|| JobStatus::begin(&note)).add(&note);
+    let status = open.entry(job.clone()).or_insert_with(|| JobStatus::begin(&note));
+    if record.offset < status.notes {
+        return Ok(None);
+    }
+    status.add(&note);
+    status.notes = record.offset + 1;
     Ok(Some(job.clone()))
 }
 

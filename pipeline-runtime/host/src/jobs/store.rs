@@ -119,8 +119,6 @@ pub fn wait(
 
 const BETWEEN: Duration = Duration::from_millis(200);
 const BUDGET: Budget = Budget { records: 10_000, bytes: 8 << 20 };
-/// So often a look is tried again that a commit has come between.
-const TRIES: u32 = 20;
 
 /// The jobs of a partition at one moment: their statuses, and the notes that nobody has added to them yet.
 struct Snapshot {
@@ -134,26 +132,19 @@ impl Snapshot {
     fn take(log: &dyn Log, jobs: &Jobs, partition: i32, only: Option<&[u8]>) -> LogResult<Self> {
         let statuses = TopicPartition::new(jobs.topic.as_str(), partition);
         let notes = TopicPartition::new(jobs.notes.as_str(), partition);
-        let position = || Ok::<_, LogError>(log.committed(&jobs.group, std::slice::from_ref(&notes))?.swap_remove(0));
-        let mut before = position()?;
-        for _ in 0..TRIES {
-            let mut snapshot = Self { jobs: HashMap::new(), end: settled(log, std::slice::from_ref(&statuses))?[0] };
-            let from = log.ends(std::slice::from_ref(&statuses), End::Low)?[0];
-            restore::read(log, &statuses, from..snapshot.end, |record| {
-                if let Some((job, status)) = read(&record)?.filter(|(job, _)| only.is_none_or(|only| job == only)) {
-                    snapshot.note(job, status);
-                }
-                Ok(())
-            })?;
-            let after = position()?;
-            if before == after {
-                snapshot.add_notes(log, &notes, after.map_or(0, |at| at.offset), only)?;
-                return Ok(snapshot);
+        // First the position: whatever was added up to there is in the statuses that are read then. Notes that are in
+        // them too are told by their offsets.
+        let position = log.committed(&jobs.group, std::slice::from_ref(&notes))?.swap_remove(0);
+        let mut snapshot = Self { jobs: HashMap::new(), end: settled(log, std::slice::from_ref(&statuses))?[0] };
+        let from = log.ends(std::slice::from_ref(&statuses), End::Low)?[0];
+        restore::read(log, &statuses, from..snapshot.end, |record| {
+            if let Some((job, status)) = read(&record)?.filter(|(job, _)| only.is_none_or(|only| job == only)) {
+                snapshot.note(job, status);
             }
-            before = after;
-        }
-        let message = "the statuses of jobs change faster than they can be read";
-        Err(LogError::new(Class::Retry, "jobs_busy", message))
+            Ok(())
+        })?;
+        snapshot.add_notes(log, &notes, position.map_or(0, |at| at.offset), only)?;
+        Ok(snapshot)
     }
 
     fn note(&mut self, job: Bytes, status: Option<JobStatus>) {

@@ -31,7 +31,7 @@ use crate::changes::moved_to;
 use crate::clock::wall_ms;
 use crate::growth;
 use crate::ids::{self, ID_HEADER, InputIds};
-use crate::jobs::{JobsPlan, Note, What};
+use crate::jobs::{self, JobsPlan, Note, What};
 use crate::outputs::partition_for;
 use crate::plan::codec_of;
 use crate::shared::Stop;
@@ -61,6 +61,8 @@ pub struct SourceContext {
 pub(crate) enum Next {
     /// A record's payload, and what is wrong with it.
     Record(Bytes, Option<Fault>),
+    /// No record, and the position has moved.
+    Passed,
     /// Nothing now; ask again after this long.
     Wait(Duration),
     /// Nothing any more.
@@ -220,29 +222,36 @@ pub fn stands(log: &dyn Log, topic: &str) -> LogResult<Option<SourcePosition>> {
 /// The source while this process owns it.
 struct Owner<'a> {
     source: &'a Source,
-    maker: Box<dyn Maker>,
+    maker: Box<dyn Maker + 'a>,
     writer: RecordWriter,
     jobs: Option<JobsPlan>,
     /// The offset committed beside the position; its value says nothing.
     anchor: i64,
     ended: bool,
-    /// Where it begins is still to be committed, so that the next owner begins there too.
+    /// Where it stands is to be committed though there is no record: so the next owner goes on there too.
     fresh: bool,
     ask_at: Option<Instant>,
 }
 
 impl<'a> Owner<'a> {
     fn new(
-        cx: &SourceContext,
-        pipeline: &Pipeline,
+        cx: &'a SourceContext,
+        pipeline: &'a Pipeline,
         source: &'a Source,
         anchor: i64,
         position: SourcePosition,
     ) -> LogResult<Self> {
-        let maker: Box<dyn Maker> = match &source.kind {
+        let maker: Box<dyn Maker + 'a> = match &source.kind {
             SourceKind::File(file) => file::open(source, file, &position)?,
             SourceKind::Generate(generate) => Box::new(generate::Generator::new(generate, &position)?),
-            SourceKind::Schedule(spec) => Box::new(schedule::Clockwork::new(&pipeline.name, source, spec, &position)?),
+            SourceKind::Schedule(spec) => {
+                let unfinished = Box::new(|job: &str| {
+                    let status = jobs::find(&*cx.log, pipeline, job.as_bytes())?;
+                    // One of which nothing is known any more has ended long ago.
+                    Ok(status.is_some_and(|status| !status.state.is_final() || status.open > 0))
+                });
+                Box::new(schedule::Clockwork::new(&pipeline.name, source, spec, &position, unfinished)?)
+            }
             SourceKind::Topic { .. } | SourceKind::Http(_) => {
                 return Err(LogError::new(Class::Fatal, "no_source_to_run", "this source makes no records by itself"));
             }
@@ -251,7 +260,8 @@ impl<'a> Owner<'a> {
             pipeline = %pipeline.name, source = %source.name, records = position.records, "the source runs here"
         );
         let writer = RecordWriter::new(source, cx.partitions);
-        let jobs = cx.jobs.clone();
+        // Ids of rows may come again when their jobs are done and forgotten; a tick comes once.
+        let jobs = cx.jobs.clone().filter(|_| matches!(source.kind, SourceKind::Schedule(_)));
         Ok(Self { source, maker, writer, jobs, anchor, ended: position.ended, fresh: false, ask_at: None })
     }
 
@@ -281,6 +291,7 @@ impl<'a> Owner<'a> {
                     }
                     records.push(record);
                 }
+                Next::Passed => self.fresh = true,
                 Next::Wait(wait) => {
                     self.ask_at = Some(Instant::now() + wait);
                     break;

@@ -16,6 +16,8 @@ pub struct SourcePosition {
     /// The time of a schedule's last tick, ms since 1970: given, or missed and passed over. Of one that gave none yet,
     /// when it began.
     pub tick: Option<i64>,
+    /// The time of the last tick that a schedule gave a record of, ms since 1970: later ones may have been passed over.
+    pub given: Option<i64>,
 }
 
 /// The first word; rises when the form changes.
@@ -24,12 +26,15 @@ const VERSION: &str = "1";
 const WITH_TICK: &str = "2";
 
 impl SourcePosition {
-    /// `1 RECORDS BYTES running|ended`, or `2 RECORDS BYTES running|ended TICK` of a schedule.
+    /// `1 RECORDS BYTES running|ended`, or `2 RECORDS BYTES running|ended TICK GIVEN` of a schedule; GIVEN is `-` for none.
     pub fn encode(&self) -> String {
         let (records, bytes, state) = (self.records, self.bytes, if self.ended { "ended" } else { "running" });
         match self.tick {
             None => format!("{VERSION} {records} {bytes} {state}"),
-            Some(tick) => format!("{WITH_TICK} {records} {bytes} {state} {tick}"),
+            Some(tick) => {
+                let given = self.given.map_or_else(|| "-".to_owned(), |given| given.to_string());
+                format!("{WITH_TICK} {records} {bytes} {state} {tick} {given}")
+            }
         }
     }
 }
@@ -67,11 +72,16 @@ pub fn decode(text: &str) -> LogResult<SourcePosition> {
         Some("running") => false,
         _ => return Err(unreadable()),
     };
-    let tick = match with_tick {
-        true => Some(words.next().and_then(|word| word.parse().ok()).ok_or_else(unreadable)?),
-        false => None,
-    };
-    Ok(SourcePosition { records, bytes, ended, tick })
+    let (mut tick, mut given) = (None, None);
+    if with_tick {
+        let time = |word: &str| word.parse().map_err(|_| unreadable());
+        tick = Some(time(words.next().ok_or_else(unreadable)?)?);
+        given = match words.next().ok_or_else(unreadable)? {
+            "-" => None,
+            word => Some(time(word)?),
+        };
+    }
+    Ok(SourcePosition { records, bytes, ended, tick, given })
 }
 
 #[cfg(test)]
@@ -80,13 +90,27 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_anything_else_is_an_error() {
-        let position = SourcePosition { records: 7, bytes: 512, ended: true, tick: None };
+        let position = SourcePosition { records: 7, bytes: 512, ended: true, tick: None, given: None };
         assert_eq!(position.encode(), "1 7 512 ended", "a durable form: change it with its version");
         assert_eq!(decode(&position.encode()).ok(), Some(position));
         let schedule = SourcePosition { records: 7, tick: Some(-200), ..SourcePosition::default() };
-        assert_eq!(schedule.encode(), "2 7 0 running -200", "a durable form: change it with its version");
-        assert_eq!(decode(&schedule.encode()).ok(), Some(schedule));
-        for bad in ["3 7 512 ended", "2 7 512 ended", "2 7 512 ended x", "1", "1 7", "1 7 x ended", "1 7 512 later"] {
+        assert_eq!(schedule.encode(), "2 7 0 running -200 -", "a durable form: change it with its version");
+        let passed = SourcePosition { given: Some(-300), ..schedule.clone() };
+        assert_eq!(passed.encode(), "2 7 0 running -200 -300");
+        for schedule in [schedule, passed] {
+            assert_eq!(decode(&schedule.encode()).ok(), Some(schedule));
+        }
+        for bad in [
+            "3 7 512 ended",
+            "2 7 512 ended",
+            "2 7 512 ended x -",
+            "2 7 512 ended 1",
+            "2 7 512 ended 1 x",
+            "1",
+            "1 7",
+            "1 7 x ended",
+            "1 7 512 later",
+        ] {
             assert!(decode(bad).is_err(), "{bad}");
         }
         assert_eq!(decode("m1:web").unwrap_err().code, "position_moved");

@@ -7,7 +7,7 @@ use chrono::DateTime;
 use millstream_expr::{ExprState, Expression, Options, Purpose};
 use millstream_filter_api::{Issue, Kind, Node, Record, Value};
 use millstream_log::{Class, LogError, LogResult};
-use millstream_spec::model::{Format, ScheduleSource, Source};
+use millstream_spec::model::{Format, Overlap, ScheduleSource, Source};
 
 use super::alive::{may_say_more, without_break};
 use super::fault::Fault;
@@ -19,6 +19,8 @@ use crate::control::STALE_MS;
 
 /// The clock is looked at this often, as it may be set.
 const LOOK: Duration = Duration::from_millis(200);
+/// Between two questions whether a job has ended.
+const ASK: Duration = Duration::from_millis(500);
 /// Who is there says so within this time.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -91,10 +93,26 @@ pub fn begin(spec: &ScheduleSource, position: SourcePosition, now: i64) -> Sourc
     SourcePosition { tick: Some(tick), ended: spec.timing.after(tick).is_none(), ..position }
 }
 
+/// Whether the job of a tick, by its id, has not ended.
+pub type Unfinished<'a> = Box<dyn Fn(&str) -> LogResult<bool> + 'a>;
+
 /// Makes records of ticks.
-pub struct Clockwork {
+pub struct Clockwork<'a> {
     ticker: Ticker,
     value: TickValue,
+    overlap: Overlap,
+    /// Whether the job of a tick, by its id, has not ended.
+    unfinished: Unfinished<'a>,
+    /// The last tick that is done: given, or passed over.
+    done: i64,
+    /// The last one given.
+    given: Option<i64>,
+    /// It is in the transaction that is under way.
+    uncommitted: bool,
+    /// Due, and waiting for the job before it.
+    pending: Option<i64>,
+    /// When that job was asked for.
+    asked: Option<Instant>,
     records: u64,
     /// As this process was last said to run since.
     since: i64,
@@ -104,19 +122,50 @@ pub struct Clockwork {
     said_ahead: bool,
 }
 
-impl Clockwork {
-    /// Goes on after `position`.
-    pub fn new(pipeline: &str, source: &Source, spec: &ScheduleSource, position: &SourcePosition) -> LogResult<Self> {
+impl<'a> Clockwork<'a> {
+    /// Goes on after `position`. `unfinished` says whether the job of a tick, by its id, has not ended.
+    pub fn new(
+        pipeline: &str,
+        source: &Source,
+        spec: &ScheduleSource,
+        position: &SourcePosition,
+        unfinished: Unfinished<'a>,
+    ) -> LogResult<Self> {
         let last = position.tick.unwrap_or_else(wall_ms);
         Ok(Self {
             ticker: Ticker::new(spec, stem(pipeline, &source.name), last, i64::MIN),
             value: TickValue::new(spec, source)?,
+            overlap: spec.overlap,
+            unfinished,
+            done: last,
+            given: position.given,
+            uncommitted: false,
+            pending: None,
+            asked: None,
             records: position.records,
             since: i64::MIN,
             settled: false,
             hold: None,
             said_ahead: false,
         })
+    }
+
+    /// Whether the job of the last tick given has not ended; `None` where that is not known now.
+    fn before_is_unfinished(&mut self) -> LogResult<Option<bool>> {
+        let Some(given) = self.given.filter(|_| self.overlap != Overlap::Allow) else { return Ok(Some(false)) };
+        // Who waits for a job of hours need not ask for it all the time.
+        if self.overlap == Overlap::Queue && self.asked.is_some_and(|at| at.elapsed() < ASK) {
+            return Ok(None);
+        }
+        self.asked = Some(Instant::now());
+        match (self.unfinished)(&self.ticker.id(given)) {
+            Ok(unfinished) => Ok(Some(unfinished)),
+            Err(error) if error.class == Class::Retry => {
+                tracing::debug!(%error, "whether the job of the tick before has ended is not known");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A clock that was far ahead when it gave the last tick leaves a schedule that waits.
@@ -132,13 +181,14 @@ impl Clockwork {
     }
 }
 
-impl Maker for Clockwork {
+impl Maker for Clockwork<'_> {
     fn next(&mut self) -> LogResult<Next> {
-        if self.hold.is_some() {
+        // A job is known when its record is committed: each tick has a transaction of its own.
+        if std::mem::take(&mut self.uncommitted) || self.hold.is_some() {
             return Ok(Next::Wait(LOOK));
         }
         let now = wall_ms();
-        let tick = match self.ticker.next(now) {
+        let tick = match self.pending.take().map_or_else(|| self.ticker.next(now), Due::Now) {
             Due::Now(tick) => tick,
             Due::Later(ms) => {
                 self.say_ahead(now);
@@ -146,6 +196,20 @@ impl Maker for Clockwork {
             }
             Due::Never => return Ok(Next::End),
         };
+        match (self.overlap, self.before_is_unfinished()?) {
+            (Overlap::Allow, _) | (_, Some(false)) => {}
+            (Overlap::Skip, Some(true)) => {
+                tracing::info!(tick = %rfc3339(tick), "the job of the tick before is unfinished; this one is left out");
+                self.done = tick;
+                return Ok(Next::Passed);
+            }
+            (Overlap::Queue, Some(true)) | (_, None) => {
+                self.pending = Some(tick);
+                return Ok(Next::Wait(LOOK));
+            }
+        }
+        (self.done, self.given, self.asked) = (tick, Some(tick), None);
+        self.uncommitted = self.overlap != Overlap::Allow;
         self.records += 1;
         Ok(match self.value.make(tick) {
             Ok(payload) => Next::Record(payload, None),
@@ -157,8 +221,9 @@ impl Maker for Clockwork {
     }
 
     fn position(&self) -> SourcePosition {
-        let tick = Some(self.ticker.last());
-        SourcePosition { records: self.records, tick, ..SourcePosition::default() }
+        // One that waits is still to be given, by whoever goes on.
+        let tick = Some(if self.pending.is_some() { self.done } else { self.ticker.last() });
+        SourcePosition { records: self.records, tick, given: self.given, ..SourcePosition::default() }
     }
 
     fn place(&mut self) -> Option<String> {

@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
+use millstream_spec::model::Overlap;
 use proptest::prelude::*;
 
 use super::*;
 
 fn spec(step: i64, missed: Missed, jitter: i64) -> ScheduleSource {
-    ScheduleSource { timing: Timing::Every(step), value: None, missed, jitter: Duration::from_millis(jitter as u64) }
+    ScheduleSource {
+        timing: Timing::Every(step),
+        value: None,
+        missed,
+        overlap: Overlap::Allow,
+        jitter: Duration::from_millis(jitter as u64),
+    }
 }
 
 fn ticker(missed: Missed, last: i64, since: i64) -> Ticker {

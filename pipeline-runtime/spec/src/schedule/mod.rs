@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use millstream_filter_api::{Issue, Kind, Node, NodeKind};
 
+use crate::model::{IdRule, Source, SourceKind};
 use crate::registry::Registry;
 use crate::{read, rules, types};
 
@@ -21,8 +22,21 @@ pub struct ScheduleSource {
     pub value: Option<Node>,
     /// What becomes of ticks that came while no process ran.
     pub missed: Missed,
+    /// What becomes of a tick while the job of the one before is unfinished.
+    pub overlap: Overlap,
     /// Each record is written up to so long after its tick; the same for one tick in every process.
     pub jitter: Duration,
+}
+
+/// What becomes of a tick while the job of the one before is unfinished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlap {
+    /// It starts its own.
+    Allow,
+    /// It gives no record.
+    Skip,
+    /// It waits.
+    Queue,
 }
 
 /// What becomes of ticks that came while no process ran.
@@ -56,6 +70,11 @@ pub(crate) fn read(node: &Node, registry: &Registry, issues: &mut Vec<Issue>) ->
         Some("all") => Missed::All,
         _ => Missed::Once,
     };
+    let overlap = match read::text(node, "overlap") {
+        Some("skip") => Overlap::Skip,
+        Some("queue") => Overlap::Queue,
+        _ => Overlap::Allow,
+    };
     let jitter = read::duration(node, "jitter").unwrap_or_default();
     if let (Timing::Every(step), Some(at)) = (&timing, node.get("jitter"))
         && jitter.as_millis() >= u128::from(step.unsigned_abs())
@@ -63,7 +82,24 @@ pub(crate) fn read(node: &Node, registry: &Registry, issues: &mut Vec<Issue>) ->
         let issue = Issue::error(at.span, "conflicting_keys", "`jitter` is not shorter than `every`");
         issues.push(issue.help("records would wait for those before them; take less"));
     }
-    (ScheduleSource { timing, value: value.cloned(), missed, jitter }, made)
+    (ScheduleSource { timing, value: value.cloned(), missed, overlap, jitter }, made)
+}
+
+/// What stands against `overlap`: whether a job is unfinished is known where jobs are tracked, and by the id of its tick.
+pub(crate) fn overlap_issue(source: &Source, node: &Node, tracked: bool) -> Option<Issue> {
+    let SourceKind::Schedule(ScheduleSource { overlap: Overlap::Skip | Overlap::Queue, .. }) = &source.kind else {
+        return None;
+    };
+    let word = node.get("schedule")?.get("overlap")?;
+    let issue = |message: &str| Issue::error(word.span, "conflicting_keys", message.to_owned());
+    if !tracked {
+        let message = "whether the job before is unfinished is known where jobs are tracked";
+        return Some(issue(message).help("add `jobs: { track: true }` to the pipeline"));
+    }
+    let named = source.id != IdRule::Default;
+    named.then(|| {
+        issue("the job before is found by the id of its tick, and `id` gives another one").help("leave out `id`")
+    })
 }
 
 fn timing(node: &Node, issues: &mut Vec<Issue>) -> Timing {

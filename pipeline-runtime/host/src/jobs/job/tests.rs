@@ -138,7 +138,7 @@ fn its_form_is_stable() {
     let text = serde_json::to_string(&sum(&[first])).unwrap_or_default();
     assert_eq!(
         text,
-        r#"{"v":1,"state":"done","accepted":1000,"begun":7,"changed":7,"open":0,"waiting":0,"letters":0,"stages":[{"stage":"bill","forwarded":1,"attempts":1,"first":7,"last":7}]}"#
+        r#"{"v":1,"state":"done","accepted":1000,"begun":7,"changed":7,"notes":0,"open":0,"waiting":0,"letters":0,"stages":[{"stage":"bill","forwarded":1,"attempts":1,"first":7,"last":7}]}"#
     );
 }
 

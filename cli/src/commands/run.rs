@@ -83,8 +83,10 @@ pub fn run(args: RunArgs, cx: &Context) -> Outcome {
     let drain_timeout = args.drain_timeout.unwrap_or(cx.settings.drain_timeout);
     let stop = Stop::new(drain_timeout.saturating_sub(LEAVE.min(drain_timeout / 4)));
     stop_on_signals(&stop, drain_timeout)?;
-    let serving = serving::start(&args.serving(), &pipelines, stages.as_ref(), &stop)?;
+    let asked = args.serving();
+    let routes = serving::routes(&asked, &pipelines, stages.as_ref())?;
     let log = cx.open_log()?;
+    let serving = serving::start(&asked, routes, &stop)?;
     tracing::info!(log = %log.name(), pipelines = pipelines.len(), "running");
     let options = RunOptions {
         until_idle: args.until_idle,

@@ -7,10 +7,13 @@ use millstream_host::Stop;
 use millstream_host::intake::{Fits, Served};
 use millstream_log::{Class, LogError, LogResult};
 use millstream_serve::{Config, Listen, Route, ServeError, Server, TlsFiles};
-use millstream_spec::model::{HttpAuth, Pipeline, Source};
+use millstream_spec::model::{HttpAuth, Pipeline, Secret, Source};
 
 use super::run::sources_here;
 use crate::failure::Failure;
+
+/// The variable that says the token of the API. Not on the command line, which others on the machine can see.
+const TOKEN: &str = "MILLSTREAM_TOKEN";
 
 /// What the command line says of it.
 pub struct Asked {
@@ -32,26 +35,24 @@ pub struct Serving {
     pub served: Served,
 }
 
-/// Starts to serve what runs here. `None` where nothing is to be served.
-pub fn start(
-    asked: &Asked,
-    pipelines: &[Pipeline],
-    stages: Option<&BTreeSet<String>>,
-    stop: &Stop,
-) -> Result<Option<Serving>, Failure> {
-    let here = pipelines.iter().flat_map(|pipeline| sources_here(pipeline, stages));
-    let routes: Vec<Route> = here.filter_map(route).collect();
-    if asked.no_listen {
-        return match routes.first() {
-            None => Ok(None),
-            Some(route) => {
-                let what = format!("`--no-listen`: nobody could send to the source at `{}`", route.source.path);
-                Err(Failure::wrong(what).help("leave it out, or run other stages here with `--stages`"))
-            }
-        };
+/// The sources that are served by what runs here; what is asked for must serve them.
+pub fn routes(asked: &Asked, pipelines: &[Pipeline], stages: Option<&BTreeSet<String>>) -> Result<Vec<Route>, Failure> {
+    let here = pipelines.iter().flat_map(|p| sources_here(p, stages).into_iter().map(move |source| (p, source)));
+    let routes: Vec<Route> = here.filter_map(|(pipeline, source)| route(pipeline, source)).collect();
+    match routes.first().filter(|_| asked.no_listen) {
+        None => Ok(routes),
+        Some(route) => {
+            let what = format!("`--no-listen`: nobody could send to the source at `{}`", route.source.path);
+            Err(Failure::wrong(what).help("leave it out, or run other stages here with `--stages`"))
+        }
     }
+}
+
+/// Starts to serve. `None` where nothing is to be served.
+pub fn start(asked: &Asked, routes: Vec<Route>, stop: &Stop) -> Result<Option<Serving>, Failure> {
     // A run that ends by itself, and takes nothing in, needs no port.
-    if routes.is_empty() && asked.until_idle && asked.listen.is_none() {
+    let needless = routes.is_empty() && asked.until_idle && asked.listen.is_none();
+    if asked.no_listen || needless {
         return Ok(None);
     }
     let served = Served::new(Box::new(fits));
@@ -62,6 +63,7 @@ pub fn start(
         listen: asked.listen.clone().map_or(Listen::Usual, Listen::At),
         tls: asked.tls.clone(),
         routes,
+        token: std::env::var(TOKEN).ok().filter(|token| !token.is_empty()).map(Secret::new),
         served: served.clone(),
         stop: stop.clone(),
     };
@@ -85,9 +87,9 @@ pub fn start(
     }
 }
 
-fn route(source: &Source) -> Option<Route> {
-    let http = source.http()?;
-    Some(Route { topic: source.topic.clone(), format: source.format.clone(), source: http.clone() })
+fn route(pipeline: &Pipeline, source: &Source) -> Option<Route> {
+    let (pipeline, http) = (pipeline.name.clone(), source.http()?);
+    Some(Route { pipeline, topic: source.topic.clone(), format: source.format.clone(), source: http.clone() })
 }
 
 /// What looks at payloads of a source, as the filter `validate` does.

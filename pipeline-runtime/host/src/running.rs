@@ -23,7 +23,7 @@ use crate::control::{Entries, Listener, Orders, Reporter};
 use crate::crew::{Crew, Recruit};
 use crate::growth::Watch;
 use crate::intake::{self, IntakeContext, Served};
-use crate::jobs::{JobsPlan, Ledger, Stopping};
+use crate::jobs::{JobsPlan, JobsView, Ledger, Stopping};
 use crate::letters::announce;
 use crate::plan::StagePlan;
 use crate::reason::Reason;
@@ -165,6 +165,7 @@ impl<'a> Running<'a> {
         }
         self.start_keeper(scope, process, options, &topics);
         self.start_ledger(scope, process, options);
+        self.start_view(scope, process, options);
         self.started.store(true, Ordering::Release);
         let mut reporter = Reporter::new(&*process.log, &self.pipeline.name, &process.id, listener.entries());
         while !options.stop.draining() {
@@ -294,6 +295,16 @@ impl<'a> Running<'a> {
             self.supervise("the keeper of retention", &options.stop, None, || {
                 retention::keep(&*log, &self.pipeline.name, &kept, &options.stop)
             });
+        });
+    }
+
+    fn start_view<'s>(&'s self, scope: &'s Scope<'s, '_>, process: &Process, options: &'s RunOptions) {
+        let (Some(jobs), Some(served)) = (&self.pipeline.jobs, &self.served) else { return };
+        let view = JobsView::new(Arc::clone(&process.log), jobs);
+        served.show_jobs(&self.pipeline.name, view.clone());
+        scope.spawn(move || {
+            self.supervise("the view of jobs", &options.stop, None, || view.follow(&options.stop.child()));
+            view.stop();
         });
     }
 

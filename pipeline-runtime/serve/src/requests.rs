@@ -17,7 +17,7 @@ use crate::media::{self, Media};
 use crate::problem::Problem;
 use crate::rate::Bucket;
 use crate::server::Route;
-use crate::{auth, events, signature};
+use crate::{auth, events, result, signature};
 
 /// For the log, from the last byte of a request to its answer.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -65,7 +65,7 @@ impl Door {
             return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail).retry_after(seconds));
         }
         let intake = self.served.intake(&self.route.topic).ok_or_else(|| away("it is starting"))?;
-        let _begun = intake.begin().map_err(|why| away(&why))?;
+        let begun = intake.begin().map_err(|why| away(&why))?;
         let media = media::of(&self.route.format, &head.headers)?;
         let key = match media {
             Media::Plain => self.key(&head.headers)?,
@@ -77,7 +77,15 @@ impl Door {
         let items = records(&intake, messages, media == Media::Batch)?;
         let answer = tokio::time::timeout(ANSWER, intake.take_in(items)).await;
         let answer = answer.unwrap_or_else(|_| Answer::Unknown(format!("the log took over {} s", ANSWER.as_secs())));
-        self.answer(answer, media == Media::Batch)
+        let waits = self.route.source.respond.filter(|_| media != Media::Batch);
+        match (&answer, waits, self.served.jobs(&self.route.pipeline)) {
+            (Answer::Accepted(jobs), Some(time), Some(view)) if let [job] = &jobs[..] => {
+                // Nothing is written for it any more: the end of the run need not wait for it.
+                drop(begun);
+                result::of(&view, job, time).await
+            }
+            _ => self.answer(answer, media == Media::Batch),
+        }
     }
 
     /// The idempotency key, where the source has one.
@@ -175,7 +183,7 @@ fn records(intake: &Intake, messages: Vec<Message>, is_batch: bool) -> Result<Ve
     messages.into_iter().enumerate().map(record).collect()
 }
 
-fn accepted(body: &serde_json::Value, job: Option<&str>) -> Response {
+pub(crate) fn accepted(body: &serde_json::Value, job: Option<&str>) -> Response {
     let mut response = (StatusCode::ACCEPTED, body.to_string() + "\n").into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(location) = job.and_then(|job| HeaderValue::try_from(format!("/api/v1/jobs/{job}")).ok()) {

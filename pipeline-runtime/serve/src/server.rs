@@ -14,12 +14,13 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use millstream_host::Stop;
 use millstream_host::intake::Served;
-use millstream_spec::model::{Format, HttpSource};
+use millstream_spec::model::{Format, HttpSource, Secret};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
+use crate::access::Access;
 use crate::router::router;
 use crate::tls::{self, TlsFiles};
 
@@ -50,6 +51,8 @@ pub enum Listen {
 /// A source that is served.
 #[derive(Clone, Debug)]
 pub struct Route {
+    /// The pipeline, by which its jobs are found.
+    pub pipeline: String,
     /// The topic it writes, by which its intake is found.
     pub topic: String,
     /// How bodies are encoded.
@@ -66,6 +69,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// The sources.
     pub routes: Vec<Route>,
+    /// Who has it may use the API.
+    pub token: Option<Secret>,
     /// Where their intakes are.
     pub served: Served,
     /// Ends it: nothing more is accepted, and what was taken in is answered.
@@ -106,13 +111,13 @@ pub struct Server {
 impl Server {
     /// Listens, and serves on threads of its own.
     pub fn start(config: Config) -> Result<Self, ServeError> {
-        let Config { listen, tls, routes, served, stop } = config;
+        let Config { listen, tls, routes, token, served, stop } = config;
         let tls = tls.map(|files| tls::config(&files)).transpose()?;
         let is_tls = tls.is_some();
         let listener = bind(&listen)?;
         let address = listener.local_addr().map_err(|e| ServeError::Listen(e.to_string()))?;
         listener.set_nonblocking(true).map_err(|e| ServeError::Listen(e.to_string()))?;
-        let router = router(&served, &routes);
+        let router = router(&served, &routes, Access::at(address, token));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(if routes.is_empty() { 1 } else { 2 })
             .thread_name("serve")

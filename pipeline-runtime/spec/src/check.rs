@@ -179,9 +179,9 @@ fn meaning(node: &Node, file: &SourceFile, registry: &Registry, files: &dyn File
         _ => Delivery::ExactlyOnce,
     };
     let tracking = Tracking { pipeline: &pipeline, delivery, sources: &sources, stages, partitions: topics.partitions };
-    let jobs = jobs::read(node.get("jobs"), &tracking, issues);
+    let jobs = jobs::read(node.get("jobs"), &said, &tracking, issues);
     for (source, said) in sources.iter().zip(&said) {
-        issues.extend(schedule::overlap_issue(source, said.node, node.get("jobs").is_some()));
+        issues.extend(schedule::overlap_issue(source, said.node));
     }
     found.topics = linked.topics;
     found.pipeline = Some(Pipeline {

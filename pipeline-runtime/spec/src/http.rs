@@ -1,6 +1,7 @@
 //! `source: { http: … }`: a path that takes requests in.
 
 use std::fmt;
+use std::time::Duration;
 
 use millstream_filter_api::{Issue, Node};
 
@@ -20,6 +21,8 @@ pub struct HttpSource {
     pub max_body: usize,
     /// Requests a second in one process; `None` is without bound.
     pub rate: Option<f64>,
+    /// The answer waits so long for the job's result; `None` answers when the record is durable.
+    pub respond: Option<Duration>,
 }
 
 /// Who may send.
@@ -119,6 +122,7 @@ pub(crate) fn read(node: &Node, issues: &mut Vec<Issue>) -> HttpSource {
         id: node.get("id").and_then(|id| header(id, issues)),
         max_body: size.unwrap_or(1 << 20).min(MAX_BODY),
         rate,
+        respond: node.get("respond").and_then(|respond| read::duration(respond, "result")),
     }
 }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use millstream_filter_api::{Issue, Node, NodeKind};
 
-use crate::model::{Delivery, Jobs, Source, Stage};
+use crate::model::{Delivery, Jobs, Overlap, ScheduleSource, Source, SourceKind, Stage};
 use crate::shape::with_help;
+use crate::source::Said;
 use crate::{defaults, read, spelling};
 
 /// How long after its end a job is known.
@@ -22,11 +23,36 @@ pub(crate) struct Tracking<'a> {
     pub partitions: i32,
 }
 
-/// Reads the section; `None` where jobs are not tracked.
-pub(crate) fn read(node: Option<&Node>, cx: &Tracking<'_>, issues: &mut Vec<Issue>) -> Option<Jobs> {
-    let node = node.filter(|node| node.as_map().is_some())?;
+/// What needs to know how jobs stand, and where it says so.
+fn needed<'n>(cx: &Tracking<'_>, said: &[&Said<'n>]) -> Option<(&'n Node, &'static str)> {
+    let need = |(source, said): (&Source, &&Said<'n>)| match &source.kind {
+        SourceKind::Schedule(ScheduleSource { overlap: Overlap::Skip | Overlap::Queue, .. }) => {
+            Some((said.node.get("schedule")?.get("overlap")?, "`overlap`"))
+        }
+        SourceKind::Http(http) if http.respond.is_some() => {
+            Some((said.node.get("http")?.get("respond")?, "`respond: { result }`"))
+        }
+        _ => None,
+    };
+    cx.sources.iter().zip(said).find_map(need)
+}
+
+/// Reads the section; `None` where jobs are not tracked. They are where it stands, and where a source needs it.
+pub(crate) fn read(
+    node: Option<&Node>,
+    said: &[&Said<'_>],
+    cx: &Tracking<'_>,
+    issues: &mut Vec<Issue>,
+) -> Option<Jobs> {
+    let needed = needed(cx, said);
+    let nothing = needed.map(|(at, _)| Node { kind: NodeKind::Map(Vec::new()), span: at.span });
+    let node = node.filter(|node| node.as_map().is_some()).or(nothing.as_ref())?;
     let track = node.get("track");
-    if track.is_some_and(|n| n.kind == NodeKind::Bool(false)) {
+    if let Some(track) = track.filter(|n| n.kind == NodeKind::Bool(false)) {
+        if let Some((_, what)) = needed {
+            let message = format!("{what} of a source has to know how jobs stand");
+            issues.push(Issue::error(track.span, "conflicting_keys", message).help("leave out `track: false`"));
+        }
         return None;
     }
     let names: Vec<&str> = cx.stages.iter().map(|s| s.name.as_str()).collect();

@@ -136,6 +136,11 @@ static SCHEDULE: MapRule = map!(
     one_of: &[&["cron", "every", "at"]],
 );
 
+static RESULT: MapRule = map!(
+    "`respond`",
+    [required!("result", Shape::Text(&rules::TIMEOUT), "how long the answer waits for the job's result")],
+);
+
 static HTTP: MapRule = map!(
     "`http`",
     [
@@ -154,8 +159,8 @@ static HTTP: MapRule = map!(
         ),
         key!(
             "respond",
-            Shape::Either(&[Shape::Text(&rules::RESPOND), Shape::LaterMap("respond: { result }")]),
-            "`accepted` (default): as soon as the record is durable",
+            Shape::Either(&[Shape::Text(&rules::RESPOND), Shape::Map(&RESULT)]),
+            "`accepted` (default): as soon as the record is durable; `{ result: 10s }`: with the job's result, if it comes in time",
         ),
     ],
 );

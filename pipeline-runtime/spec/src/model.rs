@@ -30,6 +30,7 @@ pub struct Pipeline {
 }
 
 /// How jobs are tracked.
+#[derive(Clone, Debug)]
 pub struct Jobs {
     /// How long after its end a job is known.
     pub retention: Duration,

@@ -81,7 +81,8 @@ fn what_is_wrong() {
     one(&http("path: /x, auth: none, id: .order"), "wrong_type", "`id`");
     one(&http("path: /x, auth: none, max_body: 17MiB"), "out_of_range", "16 MiB");
     one(&http("path: /x, auth: none, rate: 0/s"), "bad_rate", "");
-    one(&http("path: /x, auth: none, respond: { result: 10s }"), "not_supported_yet", "respond: { result }");
+    one(&http("path: /x, auth: none, respond: { result: soon }"), "bad_duration", "duration");
+    one(&http("path: /x, auth: none, respond: result"), "unknown_word", "`accepted`");
     let beside = |beside: &str| yaml(&format!("{{ http: {{ path: /x, auth: none }}, {beside} }}"), "");
     one(&beside("id: .order"), "conflicting_keys", "inside `http`");
     one(&beside("format: csv"), "unknown_word", "`json`, `text` or `raw`");

@@ -66,7 +66,6 @@ fn what_is_wrong_is_said_at_its_place() {
         ("§at: []", "wrong_count", "at least 1"),
         ("every: 1s, missed: §onec", "unknown_word", "did you mean `once`?"),
         ("every: 1s, jitter: §1s", "conflicting_keys", "not shorter"),
-        ("every: 1s, overlap: §queue", "conflicting_keys", "where jobs are tracked"),
         ("every: 1s, overlap: §wait", "unknown_word", "`queue`"),
         ("every: 1s, §evry: 2s", "unknown_key", "did you mean `every`?"),
         ("every: 1s, value: §!x", "yaml_tag", "quote it"),

@@ -133,12 +133,17 @@ fn run() -> Result<(), String> {
     let served = Served::new(Box::new(|_| Ok(Arc::new(|_| None))));
     let route = |source: &Source| {
         let http = source.http()?.clone();
-        Some(Route { topic: source.topic.clone(), format: source.format.clone(), source: http })
+        Some(Route {
+            pipeline: pipeline.name.clone(),
+            topic: source.topic.clone(),
+            format: source.format.clone(),
+            source: http,
+        })
     };
     let routes: Vec<Route> = pipeline.sources.iter().filter_map(route).collect();
     let server = (!routes.is_empty()).then(|| {
         let listen = Listen::At("127.0.0.1:0".to_owned());
-        Server::start(Config { listen, tls: None, routes, served: served.clone(), stop: stop.clone() })
+        Server::start(Config { listen, tls: None, routes, token: None, served: served.clone(), stop: stop.clone() })
     });
     let server = server.transpose().map_err(|e| e.to_string())?;
     if let Some(server) = &server {

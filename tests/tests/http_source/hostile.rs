@@ -47,7 +47,8 @@ fn what_is_wrong_is_said_and_leaves_nothing() {
     // Where and how.
     says(&post("/nowhere", &[], &good), 404, "nothing_here");
     says(&post("/keyed/", &key("a"), &good), 404, "nothing_here");
-    says(&post("/api/v1/jobs/x", &[], ""), 404, "nothing_here");
+    says(&post("/api/v1/jobs/x", &[], ""), 405, "method_not_allowed");
+    says(&post("/api/v1/pipelines/x", &[], ""), 404, "nothing_here");
     // The key.
     says(&post("/keyed", &[BEARER], &good), 400, "bad_idempotency_key");
     says(&post("/keyed", &key(""), &good), 400, "bad_idempotency_key");

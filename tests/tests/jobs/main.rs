@@ -1,6 +1,7 @@
 //! What is known of jobs is exact: through splitting, retries, records set aside, dead letters that are sent back, and
 //! processes that are killed in the middle, on both logs.
 
+mod api;
 mod stopped;
 
 use std::collections::BTreeMap;

@@ -1,10 +1,10 @@
 //! `millstream jobs ls`.
 
 use clap::Args;
-use millstream_host::jobs::{Filter, JobState, list};
+use millstream_host::jobs::{Filter, JobDocument, JobState, list};
 use serde::Serialize;
 
-use super::shown::{Shown, people};
+use super::shown::people;
 use crate::args::Output;
 use crate::commands::{print, print_json};
 use crate::context::Context;
@@ -47,7 +47,7 @@ fn state(text: &str) -> Result<JobState, String> {
 /// What `-o json` prints.
 #[derive(Serialize)]
 struct Document {
-    jobs: Vec<Shown>,
+    jobs: Vec<JobDocument>,
     /// As many are meant, printed or not.
     count: usize,
 }
@@ -62,7 +62,7 @@ pub fn run(args: LsArgs, cx: &Context) -> Outcome {
     let filter = Filter { states: args.state, stage: args.stage, since };
     let log = cx.open_log_to_read()?;
     let (found, count) = list(&*log, &target.pipeline, &filter, args.limit).map_err(|e| Failure::log(&e))?;
-    let jobs: Vec<Shown> = found.into_iter().map(|(job, status)| Shown::new(&job, status)).collect();
+    let jobs: Vec<JobDocument> = found.into_iter().map(|(job, status)| JobDocument::new(&job, &status)).collect();
     if let Output::Json = args.output {
         return print_json(&Document { jobs, count });
     }

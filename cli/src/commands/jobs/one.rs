@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use millstream_host::jobs::{JobState, JobStatus, find, wait as wait_for};
+use millstream_host::jobs::{JobDocument, JobState, JobStatus, find, wait as wait_for};
 
-use super::shown::Shown;
+use super::shown;
 use crate::args::Output;
 use crate::commands::dlq;
 use crate::commands::{print, print_json};
@@ -78,9 +78,9 @@ pub fn unknown(target: &Target, job: &str) -> Failure {
 }
 
 fn say(job: &str, status: JobStatus, output: Output, cx: &Context) -> Outcome {
-    let shown = Shown::new(job.as_bytes(), status);
+    let document = JobDocument::new(job.as_bytes(), &status);
     match output {
-        Output::Json => print_json(&shown),
-        Output::Text => print(&shown.text(cx.paint())),
+        Output::Json => print_json(&document),
+        Output::Text => print(&shown::one(&document, cx.paint())),
     }
 }

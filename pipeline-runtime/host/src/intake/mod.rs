@@ -13,7 +13,7 @@ mod standing;
 mod tail;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use millstream_log::{LogResult, Waker};
 use millstream_spec::model::{Pipeline, Source};
 use tokio::sync::oneshot;
 
-use crate::jobs::JobsPlan;
+use crate::jobs::{JobsPlan, JobsView};
 
 pub use desk::{Answer, Item};
 pub use names::Name;
@@ -48,18 +48,35 @@ struct ServedInner {
     intakes: Mutex<HashMap<String, Arc<Intake>>>,
     fits: FitsOf,
     standing: Standing,
+    /// How the jobs of pipelines stand, by the pipelines' names.
+    jobs: Mutex<BTreeMap<String, JobsView>>,
 }
 
 impl Served {
     /// Nothing yet.
     pub fn new(fits: FitsOf) -> Self {
         let (intakes, standing) = (Mutex::default(), Standing::default());
-        Self { inner: Arc::new(ServedInner { intakes, fits, standing }) }
+        Self { inner: Arc::new(ServedInner { intakes, fits, standing, jobs: Mutex::default() }) }
     }
 
     /// The intake of the source that writes a topic, once there is one.
     pub fn intake(&self, topic: &str) -> Option<Arc<Intake>> {
         lock(&self.inner.intakes).get(topic).cloned()
+    }
+
+    /// How the jobs of a pipeline stand, where it tracks them and has begun.
+    pub fn jobs(&self, pipeline: &str) -> Option<JobsView> {
+        lock(&self.inner.jobs).get(pipeline).cloned()
+    }
+
+    /// The same of all pipelines here.
+    pub fn all_jobs(&self) -> Vec<JobsView> {
+        lock(&self.inner.jobs).values().cloned().collect()
+    }
+
+    /// The jobs of a pipeline are followed from now on.
+    pub(crate) fn show_jobs(&self, pipeline: &str, view: JobsView) {
+        lock(&self.inner.jobs).insert(pipeline.to_owned(), view);
     }
 
     /// How the process stands.

@@ -292,6 +292,11 @@ impl JobStatus {
         news.then_some(rest)
     }
 
+    /// Whether there is nothing to be cancelled: somebody has, it was late, or it has ended.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.is_some() || self.state.is_final() && self.open == 0
+    }
+
     fn judge(&self) -> JobState {
         if self.stopped == Some(Stopped::Cancelled) {
             JobState::Cancelled

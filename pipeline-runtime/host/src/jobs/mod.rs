@@ -9,17 +9,21 @@
 //! end lies behind the note of its birth, and a job is never seen at zero before its last record has ended.
 
 mod cancel;
+mod document;
 mod job;
 mod ledger;
 mod note;
 mod plan;
 mod stopping;
 mod store;
+mod view;
 
 pub use cancel::cancel;
+pub use document::{ErrorDocument, JobDocument, StageDocument};
 pub use job::{Failed, JobState, JobStatus, Payload, StageCounts, Stopped};
 pub(crate) use ledger::{Ledger, worked_off};
 pub(crate) use note::{Note, What, cut};
 pub(crate) use plan::JobsPlan;
 pub(crate) use stopping::Stopping;
 pub use store::{Filter, find, list, wait};
+pub use view::{JobsView, Seen, ViewError};

@@ -85,21 +85,15 @@ pub(crate) fn read(node: &Node, registry: &Registry, issues: &mut Vec<Issue>) ->
     (ScheduleSource { timing, value: value.cloned(), missed, overlap, jitter }, made)
 }
 
-/// What stands against `overlap`: whether a job is unfinished is known where jobs are tracked, and by the id of its tick.
-pub(crate) fn overlap_issue(source: &Source, node: &Node, tracked: bool) -> Option<Issue> {
+/// What stands against `overlap`: the job before is found by the id of its tick.
+pub(crate) fn overlap_issue(source: &Source, node: &Node) -> Option<Issue> {
     let SourceKind::Schedule(ScheduleSource { overlap: Overlap::Skip | Overlap::Queue, .. }) = &source.kind else {
         return None;
     };
     let word = node.get("schedule")?.get("overlap")?;
-    let issue = |message: &str| Issue::error(word.span, "conflicting_keys", message.to_owned());
-    if !tracked {
-        let message = "whether the job before is unfinished is known where jobs are tracked";
-        return Some(issue(message).help("add `jobs: { track: true }` to the pipeline"));
-    }
-    let named = source.id != IdRule::Default;
-    named.then(|| {
-        issue("the job before is found by the id of its tick, and `id` gives another one").help("leave out `id`")
-    })
+    let message = "the job before is found by the id of its tick, and `id` gives another one";
+    let issue = Issue::error(word.span, "conflicting_keys", message);
+    (source.id != IdRule::Default).then(|| issue.help("leave out `id`"))
 }
 
 fn timing(node: &Node, issues: &mut Vec<Issue>) -> Timing {

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     apply, check, completions, consume, dlq, explain, filters, graph, jobs, pause, plan, produce, replay, run, scale,
-    schedule, schema, status, tap,
+    schedule, schema, status, tap, trigger,
 };
 use crate::later;
 use crate::settings::Flags;
@@ -68,6 +68,8 @@ pub enum Command {
     Filters(filters::FiltersArgs),
     /// Process records of a time or a place again
     Replay(replay::ReplayArgs),
+    /// Start a job by hand, now or later
+    Trigger(trigger::TriggerArgs),
     /// Show when a pipeline's schedules tick next
     Schedule(schedule::ScheduleArgs),
     /// Say what the code of an error or a dead letter means
@@ -106,7 +108,7 @@ mod tests {
         let command = Cli::command();
         let now: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
         let contract = "run check test graph plan apply produce consume tap top status dlq replay scale pause resume \
-                        schedule filters explain schema completions doctor";
+                        schedule trigger filters explain schema completions doctor";
         for name in contract.split_whitespace() {
             assert!(now.contains(&name) != later::COMMANDS.contains(&name), "{name}");
         }

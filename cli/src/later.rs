@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 
 /// Their names.
-pub const COMMANDS: &[&str] = &["test", "doctor", "trigger"];
+pub const COMMANDS: &[&str] = &["test", "doctor"];
 
 /// What `--help` says of them.
 pub fn after_help() -> String {

@@ -117,6 +117,7 @@ fn run(cli: Cli, filters: Vec<Arc<dyn FilterSpec>>) -> Outcome {
         Command::Resume(args) => commands::pause::resume(args, &cx),
         Command::Scale(args) => commands::scale::run(args, &cx),
         Command::Filters(args) => commands::filters::run(args, &cx),
+        Command::Trigger(args) => commands::trigger::run(args, &cx),
         Command::Schedule(args) => commands::schedule::run(args, &cx),
         Command::Schema(args) => commands::schema::run(args, &cx),
         Command::Completions(args) => commands::completions::run(args),

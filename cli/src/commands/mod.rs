@@ -20,6 +20,7 @@ pub mod schema;
 mod serving;
 pub mod status;
 pub mod tap;
+pub mod trigger;
 
 use std::io::{self, Write};
 

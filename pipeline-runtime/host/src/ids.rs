@@ -10,7 +10,8 @@ use std::hash::Hasher;
 
 /// The header that carries a record's id from stage to stage.
 pub const ID_HEADER: &str = "ce_id";
-const SOURCE_HEADER: &str = "ce_source";
+/// The header that says where an id is from.
+pub const SOURCE_HEADER: &str = "ce_source";
 
 /// The id of a record that is read: by the source's rule, or by the header our own stages write. Empty or missing
 /// falls back to the coordinates.

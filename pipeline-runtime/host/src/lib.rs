@@ -37,6 +37,7 @@ mod source;
 mod summary;
 mod tap;
 mod topics;
+pub mod trigger;
 
 pub use changes::{
     Applied, ApplyOptions, ChangePlan, Difference, GroupPlan, GrowPlan, PlacePlan, TopicPlan, apply,

@@ -35,6 +35,7 @@ use crate::shared::{ReplicaStatus, Stop};
 use crate::source::alive::{self, Touch};
 use crate::source::{self, SourceContext};
 use crate::topics::{self, Partitions, Prepared, Wishes};
+use crate::trigger;
 
 /// Between two looks at the replicas; an order ends the wait early.
 const LOOK: Duration = Duration::from_millis(200);
@@ -168,6 +169,7 @@ impl<'a> Running<'a> {
         self.start_view(scope, process, options);
         self.started.store(true, Ordering::Release);
         let mut reporter = Reporter::new(&*process.log, &self.pipeline.name, &process.id, listener.entries());
+        let mut moves = false;
         while !options.stop.draining() {
             match listener.listen(LOOK, &options.stop) {
                 Ok(Some(heard)) => {
@@ -178,6 +180,10 @@ impl<'a> Running<'a> {
                 Err(e) => self.crews.iter().for_each(|crew| crew.note(format!("an order is not obeyed: {e}"), false)),
             }
             reconcile(&orders);
+            if !moves && trigger::announced(listener.entries()) {
+                self.start_mover(scope, process, options);
+                moves = true;
+            }
             reporter.report(self.crews.iter().map(|crew| (crew.stage.name.clone(), self.report(crew))).collect());
         }
         // The replicas have this long to drain; then nobody waits for a last word.
@@ -277,6 +283,16 @@ impl<'a> Running<'a> {
     fn start_watch<'s>(&'s self, scope: &'s Scope<'s, '_>, options: &'s RunOptions, watch: Watch<'s>) {
         let entries = || lock(&self.entries).clone();
         scope.spawn(move || watch.run(&self.pipeline.name, &options.stop, entries));
+    }
+
+    /// Starts jobs that were ordered for later.
+    fn start_mover<'s>(&'s self, scope: &'s Scope<'s, '_>, process: &Process, options: &'s RunOptions) {
+        let (log, name) = (Arc::clone(&process.log), format!("{}.later", process.id));
+        scope.spawn(move || {
+            self.supervise("what waits for its time", &options.stop, None, || {
+                trigger::move_due(&*log, self.pipeline, &name, &options.stop)
+            });
+        });
     }
 
     fn start_keeper<'s>(

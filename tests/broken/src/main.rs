@@ -44,7 +44,8 @@ pub(crate) enum Break {
     MarksLast,
     /// Outputs are written by a producer that nobody fences.
     NoFencing,
-    /// Dead letters are sent again outside the transaction that notes them as done, before it.
+    /// Dead letters are sent again, and jobs that waited are started, outside the transaction that notes them as done,
+    /// before it.
     CopiesFirst,
     /// Copies of records that are set aside are written outside the transaction that ends the records, before it.
     ParkedFirst,

@@ -110,7 +110,7 @@ impl MemberLayer for BrokenMember {
                 self.real.send(records)
             }
             Break::CopiesFirst => {
-                let mut copies: Vec<Outgoing> = records.extract_if(.., |r| !r.to.topic.ends_with(".control")).collect();
+                let mut copies: Vec<Outgoing> = records.extract_if(.., |r| !noted(r)).collect();
                 self.write_plainly(&mut copies)?;
                 self.real.send(records)
             }
@@ -153,6 +153,11 @@ impl MemberLayer for BrokenMember {
         self.watched = Watched::default();
         self.real.abort()
     }
+}
+
+/// What is done is noted in these topics.
+fn noted(record: &Outgoing) -> bool {
+    record.to.topic.ends_with(".control") || record.to.topic.ends_with(".later")
 }
 
 /// Dedup marks are what goes to a stage's `.state`; the rest stays.

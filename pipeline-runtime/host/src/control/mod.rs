@@ -70,6 +70,11 @@ impl<'a> Control<'a> {
         Self { log, topic: topic(pipeline) }
     }
 
+    /// The same for another topic of its kind: one partition, compacted, entries by key.
+    pub fn of_topic(log: &'a dyn Log, topic: String) -> Self {
+        Self { log, topic }
+    }
+
     /// The same, and makes the topic if it is not there.
     pub fn open(log: &'a dyn Log, pipeline: &str) -> LogResult<Self> {
         let control = Self::of(log, pipeline);

@@ -14,11 +14,15 @@ const SESSION: Duration = Duration::from_secs(6);
 const PATIENCE: Duration = Duration::from_secs(180);
 const JOBS: usize = 24;
 
-/// A source that gives one record by itself, so that its topics are there.
+/// A clock that has stopped, so that all records are of the test; run once, so that its topics are there.
 fn pipeline(site: &Site, name: &str) -> std::path::PathBuf {
+    pipeline_with(site, name, "partitions: 3")
+}
+
+fn pipeline_with(site: &Site, name: &str, topics: &str) -> std::path::PathBuf {
     let text = format!(
-        "pipeline: {name}\ndefaults: {{ topics: {{ partitions: 3 }} }}\n\
-         source: {{ generate: {{ value: '{{ \"n\": -1 }}', count: 1 }} }}\n\
+        "pipeline: {name}\ndefaults: {{ topics: {{ {topics} }} }}\n\
+         source: {{ schedule: {{ at: 2001-01-01T00:00:00Z }} }}\n\
          stages:\n  - {{ name: note, filter: map, with: '.seen = true' }}\n"
     );
     let file = site.write(&format!("{name}.yaml"), &text);
@@ -48,7 +52,6 @@ fn jobs(site: &Site, topic: &str) -> BTreeMap<String, usize> {
         let id = record.headers.iter().find(|(name, _)| name == "ce_id").and_then(|(_, id)| id.clone()).expect("an id");
         *all.entry(id.split('~').next().unwrap_or_default().to_owned()).or_default() += 1;
     }
-    all.remove("generate#0");
     all
 }
 
@@ -136,4 +139,33 @@ fn a_job_before_its_note_starts_twice_on_kafka() {
         assert_eq!(control(&site(), &unique("broken"), "copies_first")["job"], 2);
         assert_eq!(whole.join().expect("no panic")["job"], 1);
     });
+}
+
+/// A job that the log does not take waits on, in sight, and holds up no other.
+fn refused(site: &Site, name: &str) {
+    let file = pipeline_with(site, name, "partitions: 3, max_record: 64KiB");
+    // It counts as it is stored, and chance cannot be compressed.
+    let large: String = std::iter::repeat_with(fastrand::alphanumeric).take(110 << 10).collect();
+    let large = format!("\"{large}\"");
+    good(site, name, &["--id", "large", "--value", &large, "--after", "1ms"]);
+    good(site, name, &["--id", "small", "--value", "{}", "--after", "2ms"]);
+    let mut worker = site.run("worker", &file);
+    worker.wait_for_stderr("cannot be started", PATIENCE);
+    assert!(wait_until(PATIENCE, || jobs(site, &format!("{name}.note")).contains_key("small")), "it is held up");
+    let listed = good(site, name, &["--list"]);
+    assert_eq!(listed["waiting"].as_array().map(Vec::len), Some(1), "{listed}");
+    good(site, name, &["--cancel", "large"]);
+    worker.signal("TERM");
+    worker.succeed(PATIENCE);
+}
+
+#[test]
+fn a_job_that_is_refused_holds_up_no_other_on_the_embedded_log() {
+    refused(&Site::embedded(), "small");
+}
+
+#[test]
+fn a_job_that_is_refused_holds_up_no_other_on_kafka() {
+    let Some(cluster) = KafkaCluster::shared() else { return };
+    refused(&Site::kafka(cluster.bootstrap(), SESSION), &unique("small"));
 }

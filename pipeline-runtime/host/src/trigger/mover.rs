@@ -5,7 +5,7 @@
 //! and each transaction commits that partition's unchanged position, so that the group fences an owner that was overtaken.
 //! Whoever becomes the owner ends the open transaction of the one before, then reads what waits.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use millstream_log::{Budget, Delivery, End, Event, Log, LogResult, Member, MemberConfig, Outgoing, Position, Sent};
@@ -90,6 +90,8 @@ struct Owner<'a> {
     queue: BTreeSet<(i64, String)>,
     /// Entries that are dealt with, as far as they were read: what this owner wrote itself comes back later.
     dealt: HashMap<String, i64>,
+    /// Due, and the log does not take them.
+    refused: HashSet<String>,
     fresh: bool,
     not_before: Option<Instant>,
 }
@@ -103,7 +105,8 @@ impl<'a> Owner<'a> {
         anchor: Position,
     ) -> Self {
         let (known, queue, dealt) = (HashMap::new(), BTreeSet::new(), HashMap::new());
-        Self { log, pipeline, control, follower, anchor, known, queue, dealt, fresh: true, not_before: None }
+        let refused = HashSet::new();
+        Self { log, pipeline, control, follower, anchor, known, queue, dealt, refused, fresh: true, not_before: None }
     }
 
     /// One look, and one transaction if there is something to do.
@@ -123,17 +126,35 @@ impl<'a> Owner<'a> {
         if out.is_empty() {
             return Ok(());
         }
-        let committed = member.send(&mut out).and_then(|()| member.commit(std::slice::from_ref(&self.anchor)));
-        committed.map_err(|sent| match sent {
-            Sent::Refused(_) => unwritten(sent),
-            Sent::Failed(e) => e,
-        })?;
+        match member.send(&mut out).and_then(|()| member.commit(std::slice::from_ref(&self.anchor))) {
+            Ok(()) => {}
+            Err(Sent::Refused(records)) if records.iter().all(|(tag, _)| *tag > 0) => {
+                return self.leave_out(&records, &dealt, member);
+            }
+            Err(sent) => return Err(unwritten(sent)),
+        }
         for key in dealt {
             let offset = self.follower.entries().get(&key).map_or(0, |entry| entry.offset);
             if let Some((due, _)) = self.known.remove(&key) {
                 self.queue.remove(&(due, key.clone()));
             }
+            self.refused.remove(&key);
             self.dealt.insert(key, offset);
+        }
+        Ok(())
+    }
+
+    /// Jobs that the source's topic does not take wait on, where people see them, and do not hold up the others.
+    fn leave_out(&mut self, refused: &[(u64, String)], dealt: &[String], member: &mut dyn Member) -> LogResult<()> {
+        member.abort()?;
+        member.start(std::slice::from_ref(&self.anchor))?;
+        for (tag, why) in refused {
+            let Some(key) = usize::try_from(*tag).ok().and_then(|tag| dealt.get(tag - 1)) else { continue };
+            tracing::error!(
+                pipeline = %self.pipeline.name, job = %key.trim_start_matches(JOB), %why,
+                "a job that is due cannot be started: the log refuses its record; `trigger --cancel` takes it back"
+            );
+            self.refused.insert(key.clone());
         }
         Ok(())
     }
@@ -191,13 +212,15 @@ impl<'a> Owner<'a> {
 
     fn start_due(&mut self, out: &mut Vec<Outgoing>, dealt: &mut Vec<String>) -> LogResult<()> {
         let now = wall_ms();
-        let due = self.queue.iter().take_while(|(due, _)| *due <= now).filter(|(_, key)| !dealt.contains(key));
+        let due = self.queue.iter().take_while(|(due, _)| *due <= now);
+        let due = due.filter(|(_, key)| !dealt.contains(key) && !self.refused.contains(key));
         let due: Vec<(i64, String)> = due.take(TRANSACTION).cloned().collect();
         for (due, key) in due {
             let (Some(entry), Some(id)) = (self.follower.entries().get(&key), key.strip_prefix(JOB)) else { continue };
             let job = decode::<Kept>(&key, &entry.value)?.job(id)?;
             match job.record(self.log, due) {
-                Ok(record) => out.push(record),
+                // Which of those that are dealt with it is, from 1.
+                Ok(record) => out.push(Outgoing { tag: dealt.len() as u64 + 1, ..record }),
                 Err(e) if e.code == "unknown_topic" => {
                     tracing::warn!(pipeline = %self.pipeline.name, job = %id, error = %e, "a job that is due waits on");
                     self.not_before = Some(Instant::now() + AGAIN);

@@ -8,8 +8,9 @@ use millstream_tests::site::Site;
 use crate::common::{PATIENCE, SESSION, at, begin, id, now, pipeline, ticks, wrong};
 
 /// Distance of ticks, ms.
-const STEP: i64 = 200;
+const STEP: i64 = 50;
 const WORKERS: usize = 3;
+const ROUNDS: usize = 4;
 
 /// Waits until a tick of this moment or later has come out.
 fn flows(site: &Site, name: &str) {
@@ -19,12 +20,25 @@ fn flows(site: &Site, name: &str) {
     assert!(wait_until(PATIENCE, came), "{out} stands still");
 }
 
+/// The one that was the last to say that the clock runs there.
+fn owner(workers: &[Process]) -> usize {
+    let said = |worker: &Process| {
+        let all = worker.stderr();
+        all.lines().filter(|line| line.contains("the source runs here")).next_back().unwrap_or_default().to_owned()
+    };
+    // A line begins with its time.
+    let last = workers.iter().enumerate().max_by_key(|(_, worker)| said(worker));
+    last.map_or(0, |(at, _)| at)
+}
+
 fn through_faults(site: &Site, name: &str) {
-    let file = site.write("pipeline.yaml", &pipeline(name, "every: 200ms"));
+    let file = site.write("pipeline.yaml", &pipeline(name, "every: 50ms"));
     let mut workers: Vec<Process> = (0..WORKERS).map(|at| site.run(&format!("worker-{at}"), &file)).collect();
     flows(site, name);
-    for (at, worker) in workers.iter_mut().enumerate() {
-        if at == 1 {
+    for round in 0..ROUNDS {
+        let at = owner(&workers);
+        let worker = &mut workers[at];
+        if round == 1 {
             // It wakes up as somebody whose partitions are another's, with what it had in hand.
             worker.signal("STOP");
             let stopped = now();
@@ -32,8 +46,9 @@ fn through_faults(site: &Site, name: &str) {
             flows_unless_owner(site, name);
             worker.signal("CONT");
         } else {
+            // The new one is there before anybody has taken over, and may be the next owner.
             worker.kill();
-            *worker = site.run(&format!("worker-{at}-again"), &file);
+            *worker = site.run(&format!("worker-{round}-again"), &file);
         }
         flows(site, name);
     }

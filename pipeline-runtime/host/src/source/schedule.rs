@@ -259,3 +259,75 @@ impl Maker for Clockwork<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::alive::{Sign, Touch};
+    use millstream_spec::model::{IdRule, Missed, SourceKind, Timing, TopicSettings};
+
+    fn clockwork(last: i64) -> Clockwork {
+        let spec = |missed| ScheduleSource { timing: Timing::Every(100), value: None, missed, jitter: Duration::ZERO };
+        let source = Source {
+            name: "source".into(),
+            named: false,
+            kind: SourceKind::Schedule(spec(Missed::Once)),
+            format: Format::Json,
+            id: IdRule::Default,
+            key: None,
+            types: Kind::any(),
+            typed: false,
+            schema: None,
+            topic: "p.in".into(),
+            inlet: "p.in".into(),
+            id_prefix: None,
+            topic_settings: TopicSettings {
+                partitions: 1,
+                partitions_said: false,
+                retention: None,
+                replication: None,
+                max_record_bytes: None,
+            },
+        };
+        let position = SourcePosition { tick: Some(last), ..SourcePosition::default() };
+        Clockwork::new("p", &source, &spec(Missed::Once), &position).unwrap()
+    }
+
+    fn tell(clock: &mut Clockwork, touch: &Touch, signs: &[Sign]) {
+        clock.alive(&Alive { known: touch.contact(wall_ms()), others: &|| signs.to_vec() });
+    }
+
+    /// The tick that it gives first.
+    fn first(clock: &mut Clockwork) -> Option<i64> {
+        matches!(clock.next(), Ok(Next::Record(..))).then(|| clock.ticker.last())
+    }
+
+    #[test]
+    fn a_takeover_by_a_new_process_is_no_outage() {
+        let now = wall_ms();
+        let last = now / 100 * 100 - 5_000;
+        let touch = Touch::new(now - 1_000);
+        let mut alone = clockwork(last);
+        tell(&mut alone, &touch, &[]);
+        assert!(first(&mut alone).is_some_and(|tick| tick > last + 3_000 && tick < now - 900), "one for the outage");
+        let mut after_another = clockwork(last);
+        tell(&mut after_another, &touch, &[(now - 60_000, now - 500)]);
+        assert_eq!(first(&mut after_another), Some(last + 100), "somebody was there all the time");
+        let mut cut_off = clockwork(last);
+        let broken = Touch::new(now - 100_000);
+        tell(&mut cut_off, &broken, &[(now - 60_000, now - 500)]);
+        assert_ne!(first(&mut cut_off), Some(last + 100), "who was cut off knows of no others");
+    }
+
+    #[test]
+    fn who_may_still_say_that_it_was_there_is_waited_for() {
+        let now = wall_ms();
+        let last = now / 100 * 100 - 5_000;
+        let touch = Touch::new(now - 1_000);
+        let mut clock = clockwork(last);
+        tell(&mut clock, &touch, &[(now - 60_000, now - 2_000)]);
+        assert_eq!(first(&mut clock), None, "it spoke before this process began");
+        tell(&mut clock, &touch, &[(now - 60_000, now)]);
+        assert_eq!(first(&mut clock), Some(last + 100));
+    }
+}

@@ -3,6 +3,7 @@
 //! Start reading at [`Running::run`]. The thread that starts it all then listens to the control topic, keeps as many
 //! replicas as are wanted, and reports how they stand.
 
+mod beside;
 mod standing;
 
 use std::ops::Deref;
@@ -29,7 +30,6 @@ use crate::plan::StagePlan;
 use crate::reason::Reason;
 use crate::replay::in_place::{Replays, Round};
 use crate::replica::{Left, Replica, ReplicaContext};
-use crate::retention;
 use crate::run::RunOptions;
 use crate::shared::{ReplicaStatus, Stop};
 use crate::source::alive::{self, Touch};
@@ -283,35 +283,6 @@ impl<'a> Running<'a> {
     fn start_watch<'s>(&'s self, scope: &'s Scope<'s, '_>, options: &'s RunOptions, watch: Watch<'s>) {
         let entries = || lock(&self.entries).clone();
         scope.spawn(move || watch.run(&self.pipeline.name, &options.stop, entries));
-    }
-
-    /// Starts jobs that were ordered for later.
-    fn start_mover<'s>(&'s self, scope: &'s Scope<'s, '_>, process: &Process, options: &'s RunOptions) {
-        let (log, name) = (Arc::clone(&process.log), format!("{}.later", process.id));
-        scope.spawn(move || {
-            self.supervise("what waits for its time", &options.stop, None, || {
-                trigger::move_due(&*log, self.pipeline, &name, &options.stop)
-            });
-        });
-    }
-
-    fn start_keeper<'s>(
-        &'s self,
-        scope: &'s Scope<'s, '_>,
-        process: &Process,
-        options: &'s RunOptions,
-        topics: &Partitions,
-    ) {
-        let kept = retention::kept(self.pipeline, topics);
-        if kept.is_empty() {
-            return;
-        }
-        let log = Arc::clone(&process.log);
-        scope.spawn(move || {
-            self.supervise("the keeper of retention", &options.stop, None, || {
-                retention::keep(&*log, &self.pipeline.name, &kept, &options.stop)
-            });
-        });
     }
 
     fn start_view<'s>(&'s self, scope: &'s Scope<'s, '_>, process: &Process, options: &'s RunOptions) {

@@ -24,7 +24,7 @@ fn flows(site: &Site, name: &str) {
 fn owner(workers: &[Process]) -> usize {
     let said = |worker: &Process| {
         let all = worker.stderr();
-        all.lines().filter(|line| line.contains("the source runs here")).next_back().unwrap_or_default().to_owned()
+        all.lines().rfind(|line| line.contains("the source runs here")).unwrap_or_default().to_owned()
     };
     // A line begins with its time.
     let last = workers.iter().enumerate().max_by_key(|(_, worker)| said(worker));

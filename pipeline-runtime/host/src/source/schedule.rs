@@ -264,10 +264,16 @@ impl Maker for Clockwork<'_> {
 mod tests {
     use super::*;
     use crate::source::alive::{Sign, Touch};
-    use millstream_spec::model::{IdRule, Missed, SourceKind, Timing, TopicSettings};
+    use millstream_spec::model::{IdRule, Missed, Overlap, SourceKind, Timing, TopicSettings};
 
-    fn clockwork(last: i64) -> Clockwork {
-        let spec = |missed| ScheduleSource { timing: Timing::Every(100), value: None, missed, jitter: Duration::ZERO };
+    fn clockwork(last: i64) -> Clockwork<'static> {
+        let spec = |missed| ScheduleSource {
+            timing: Timing::Every(100),
+            value: None,
+            missed,
+            jitter: Duration::ZERO,
+            overlap: Overlap::Allow,
+        };
         let source = Source {
             name: "source".into(),
             named: false,
@@ -290,7 +296,7 @@ mod tests {
             },
         };
         let position = SourcePosition { tick: Some(last), ..SourcePosition::default() };
-        Clockwork::new("p", &source, &spec(Missed::Once), &position).unwrap()
+        Clockwork::new("p", &source, &spec(Missed::Once), &position, Box::new(|_| Ok(false))).unwrap()
     }
 
     fn tell(clock: &mut Clockwork, touch: &Touch, signs: &[Sign]) {

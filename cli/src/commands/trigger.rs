@@ -9,6 +9,7 @@ use millstream_host::trigger::{self, Cancelled, Waiting, Wish};
 use millstream_spec::model::{Pipeline, Source};
 use serde::Serialize;
 
+use super::jobs::end_of;
 use super::{print, print_json};
 use crate::args::Output;
 use crate::context::Context;
@@ -48,6 +49,10 @@ pub struct TriggerArgs {
     /// Take a job back that waits
     #[arg(long, value_name = "JOB", conflicts_with_all = ["value", "key", "id", "source", "at", "after"])]
     cancel: Option<String>,
+    /// Wait until the job is done or has failed, so long at most [default: 30s], and print how it stands then
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "30s", value_parser = units::duration,
+          conflicts_with_all = ["at", "after", "list", "cancel"])]
+    wait: Option<Duration>,
     /// How to print it
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Output,
@@ -91,6 +96,10 @@ pub fn run(args: TriggerArgs, cx: &Context) -> Outcome {
     let due = due(&args, now)?.filter(|due| *due > now);
     let source = source(pipeline, args.source.as_deref())?;
     let wish = Wish { value: args.value.map(Bytes::from), key: args.key.map(Bytes::from), id: args.id };
+    if args.wait.is_some() && pipeline.jobs.is_none() {
+        let message = format!("`--wait`: pipeline `{}` does not track its jobs", pipeline.name);
+        return Err(Failure::wrong(message).help("`jobs: { track: true }` in its file does"));
+    }
     // Of a schedule it is the tick that somebody wants, and its time is when it starts.
     let job = trigger::prepare(pipeline, source, wish, due.unwrap_or(now)).map_err(|e| Failure::log(&e))?;
     let log = cx.open_log_to_read()?;
@@ -99,6 +108,9 @@ pub fn run(args: TriggerArgs, cx: &Context) -> Outcome {
         Some(due) => trigger::keep(&*log, pipeline, &job, due),
     }
     .map_err(|e| Failure::log(&e))?;
+    if let Some(timeout) = args.wait {
+        return end_of(&*log, pipeline, &job.id, timeout, args.output, cx);
+    }
     let at = due.map(rfc3339);
     match (args.output, at) {
         (Output::Json, at) => print_json(&Started { job: &job.id, at }),

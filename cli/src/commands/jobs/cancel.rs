@@ -26,7 +26,7 @@ pub fn run(args: CancelArgs, cx: &Context) -> Outcome {
     let target = Target::load(&args.pipeline, &cx.registry, cx.paint_errors())?;
     let log = cx.open_log_to_read()?;
     let before = cancel(&*log, &target.pipeline, args.job.as_bytes()).map_err(|e| Failure::log(&e))?;
-    let before = before.ok_or_else(|| unknown(&target, &args.job))?;
+    let before = before.ok_or_else(|| unknown(&target.pipeline, &args.job))?;
     let job = &args.job;
     match before.state {
         JobState::Cancelled => print(&format!("{job} was cancelled before\n")),

@@ -9,6 +9,8 @@ mod one;
 mod retry;
 mod shown;
 
+pub use one::end_of;
+
 use std::ffi::OsString;
 
 use clap::{Args, Subcommand};

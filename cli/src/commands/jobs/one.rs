@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use millstream_host::jobs::{JobDocument, JobState, JobStatus, find, wait as wait_for};
+use millstream_log::Log;
+use millstream_spec::model::Pipeline;
 
 use super::shown;
 use crate::args::Output;
@@ -48,31 +50,44 @@ pub fn show(args: ShowArgs, cx: &Context) -> Outcome {
     let target = Target::load(&args.pipeline, &cx.registry, cx.paint_errors())?;
     let log = cx.open_log_to_read()?;
     let found = find(&*log, &target.pipeline, args.job.as_bytes()).map_err(|e| Failure::log(&e))?;
-    say(&args.job, found.ok_or_else(|| unknown(&target, &args.job))?, args.output, cx)
+    say(&args.job, found.ok_or_else(|| unknown(&target.pipeline, &args.job))?, args.output, cx)
 }
 
 /// Runs `wait`.
 pub fn wait(args: WaitArgs, cx: &Context) -> Outcome {
     let target = Target::load(&args.pipeline, &cx.registry, cx.paint_errors())?;
     let log = cx.open_log_to_read()?;
+    end_of(&*log, &target.pipeline, &args.job, args.timeout, args.output, cx)
+}
+
+/// Waits for the end of a job and prints how it stands then; a failure where that is not done.
+pub fn end_of(
+    log: &dyn Log,
+    pipeline: &Pipeline,
+    job: &str,
+    timeout: Duration,
+    output: Output,
+    cx: &Context,
+) -> Outcome {
     let stop = dlq::stop()?;
-    let found = wait_for(&*log, &target.pipeline, args.job.as_bytes(), args.timeout, &stop);
-    let status = found.map_err(|e| Failure::log(&e))?.ok_or_else(|| unknown(&target, &args.job))?;
+    let found = wait_for(log, pipeline, job.as_bytes(), timeout, &stop).map_err(|e| Failure::log(&e))?;
+    let status = found.ok_or_else(|| unknown(pipeline, job))?;
     let state = status.state;
-    say(&args.job, status, args.output, cx)?;
+    say(job, status, output, cx)?;
+    let name = &pipeline.name;
     match state {
         JobState::Done => Ok(()),
-        JobState::Failed => Err(Failure::failed(format!("job `{}` has failed", args.job))
-            .help(format!("`millstream jobs retry {} {}` sends its dead letters back", args.pipeline, args.job))),
-        JobState::Cancelled => Err(Failure::failed(format!("job `{}` was cancelled", args.job))),
-        _ => Err(Failure::failed(format!("job `{}` is still {}", args.job, state.word()))
-            .help("`--timeout` waits longer, and `jobs wait` can be called again")),
+        JobState::Failed => Err(Failure::failed(format!("job `{job}` has failed"))
+            .help(format!("`millstream jobs retry {name} {job}` sends its dead letters back"))),
+        JobState::Cancelled => Err(Failure::failed(format!("job `{job}` was cancelled"))),
+        _ => Err(Failure::failed(format!("job `{job}` is still {}", state.word()))
+            .help(format!("`millstream jobs wait {name} {job}` waits on"))),
     }
 }
 
 /// Nothing is known of a job.
-pub fn unknown(target: &Target, job: &str) -> Failure {
-    let what = format!("pipeline `{}` knows no job `{job}`", target.pipeline.name);
+pub fn unknown(pipeline: &Pipeline, job: &str) -> Failure {
+    let what = format!("pipeline `{}` knows no job `{job}`", pipeline.name);
     Failure::failed(what)
         .help("it never began, or ended longer ago than `jobs: retention`; `millstream jobs ls` lists those there are")
 }

@@ -17,7 +17,7 @@ use millstream_spec::model::{IdRule, Pipeline, Source, SourceKind};
 
 use crate::clock::wall_ms;
 use crate::ids::{self, ID_HEADER, InputIds, SOURCE_HEADER};
-use crate::jobs::{JobsPlan, Note, What};
+use crate::jobs::{self, JobsPlan, Note, What};
 use crate::outputs::partition_for;
 use crate::plan::codec_of;
 use crate::source::schedule::TickValue;
@@ -149,9 +149,13 @@ impl Job {
         })
     }
 
-    /// That it is accepted, where jobs are tracked and the source is the pipeline's own.
+    /// That it is accepted, where jobs are tracked and the source is the pipeline's own. Of one that is known already,
+    /// by an id that comes again, it would be the beginning of another life.
     fn note(&self, log: &dyn Log, pipeline: &Pipeline, time: i64) -> LogResult<Option<Outgoing>> {
         let own = pipeline.sources.iter().any(|source| source.topic == self.topic && source.writes());
+        if own && pipeline.jobs.is_some() && jobs::find(log, pipeline, self.id.as_bytes())?.is_some() {
+            return Ok(None);
+        }
         let notes = pipeline.jobs.as_ref().filter(|_| own).map(|jobs| jobs.notes.as_str());
         let plan = JobsPlan::of_letters(log, notes)?;
         Ok(plan.map(|plan| Note::new("", What::Accepted, time).write(&plan, self.id.as_bytes())))

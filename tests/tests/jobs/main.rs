@@ -218,6 +218,29 @@ fn notes_before_the_transaction_count_twice() {
 }
 
 #[test]
+fn old_jobs_are_forgotten_and_open_ones_are_not() {
+    let (site, name) = (Site::embedded(), "jobs-old");
+    let server = HttpServer::start(|request| match request.text() {
+        body if body.contains("Flaky") => Reply::status(503),
+        _ => Reply::json("{}"),
+    });
+    let file = pipeline(&site, name, &server.url("/bill"));
+    let text =
+        std::fs::read_to_string(&file).expect("the pipeline").replace("track: true", "track: true, retention: 2s");
+    std::fs::write(&file, text).expect("written");
+    // Of the second one an item fails for as long as it is tried.
+    let open = (0..ORDERS).find(|n| billed(*n, Some(Kind::Flaky)) > 0).expect("a flaky one");
+    produce(&site, name, 1..2);
+    produce(&site, name, open..open + 1);
+    let mut run = site.run("run", &file);
+    let known = || jobs(&site, name).into_keys().collect::<Vec<_>>();
+    assert!(wait_until(PATIENCE, || known().contains(&format!("order-{open}"))), "{:?}", known());
+    assert!(wait_until(PATIENCE, || known() == [format!("order-{open}")]), "{:?}", known());
+    run.signal("TERM");
+    run.succeed(PATIENCE);
+}
+
+#[test]
 fn what_cannot_be_tracked_is_said() {
     let site = Site::embedded();
     let source = "source: { topic: raw, format: json }\n";

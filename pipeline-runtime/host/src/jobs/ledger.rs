@@ -5,6 +5,7 @@
 //! the sums away with the transaction: a new member reads both again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,8 +48,12 @@ const BUDGET: Budget = Budget { records: 5_000, bytes: 4 << 20 };
 const IDLE_POLL: Duration = Duration::from_millis(200);
 /// Between two looks for jobs whose time is over.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
-/// Between two looks at which notes and which jobs can go.
+/// Between two looks at which notes can go.
 const TRIM_EVERY: Duration = Duration::from_secs(30);
+/// Old statuses go when they are older than `retention` by a part of it, which is between these bounds: to find them all
+/// statuses are read.
+const FORGET_PART: u32 = 24;
+const FORGET_EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
 /// The sums of one partition.
 #[derive(Default)]
@@ -87,6 +92,8 @@ impl Ledger<'_> {
         let mut all: BTreeMap<i32, Sums> = BTreeMap::new();
         let (mut batches, mut notes, mut first) = (Vec::new(), 0, None::<Instant>);
         let mut trim_at = Instant::now() + TRIM_EVERY;
+        let forget_every = (self.jobs.retention / FORGET_PART).clamp(*FORGET_EVERY.start(), *FORGET_EVERY.end());
+        let mut forget_at = Instant::now() + forget_every;
         let mut expire_at = Instant::now() + EXPIRE_EVERY;
         while !self.stop.draining() {
             let wait = first.map_or(IDLE_POLL, |at| COMMIT_EVERY.saturating_sub(at.elapsed()).min(IDLE_POLL));
@@ -140,6 +147,12 @@ impl Ledger<'_> {
                 self.trim(member, &mut all)?;
                 (notes, first) = (0, None);
                 trim_at = Instant::now() + TRIM_EVERY;
+            }
+            if Instant::now() >= forget_at {
+                self.commit(member, &mut all)?;
+                self.forget(member, &mut all)?;
+                (notes, first) = (0, None);
+                forget_at = Instant::now() + forget_every;
             }
         }
         self.commit(member, &mut all)
@@ -255,14 +268,21 @@ impl Ledger<'_> {
         }
     }
 
-    /// Deletes notes that are added up, and statuses that are older than the pipeline keeps them.
+    /// Deletes notes that are added up.
     fn trim(&self, member: &mut dyn Member, all: &mut BTreeMap<i32, Sums>) -> LogResult<()> {
         self.commit(member, all)?;
         let notes = |(p, sums): (&i32, &Sums)| (TopicPartition::new(self.jobs.notes.as_str(), *p), sums.next);
         let done: Vec<_> = all.iter().map(notes).collect();
         match self.log.delete_before(&done) {
-            Err(e) if e.class != Class::Retry => return Err(e),
-            _ => {}
+            Err(e) if e.class != Class::Retry => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes statuses that are older than the pipeline keeps them.
+    fn forget(&self, member: &mut dyn Member, all: &mut BTreeMap<i32, Sums>) -> LogResult<()> {
+        if self.jobs.retention == Duration::MAX {
+            return Ok(());
         }
         let limit = wall_ms().saturating_sub(i64::try_from(self.jobs.retention.as_millis()).unwrap_or(i64::MAX));
         let mut records = Vec::new();

@@ -19,8 +19,10 @@ use crate::control::STALE_MS;
 
 /// The clock is looked at this often, as it may be set.
 const LOOK: Duration = Duration::from_millis(200);
-/// Between two questions whether a job has ended.
+/// Between two questions whether a job has ended: at first, and after many. To answer one all statuses of a partition are
+/// read.
 const ASK: Duration = Duration::from_millis(500);
+const ASK_SELDOM: Duration = Duration::from_secs(5);
 /// Who is there says so within this time.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -111,8 +113,8 @@ pub struct Clockwork<'a> {
     uncommitted: bool,
     /// Due, and waiting for the job before it.
     pending: Option<i64>,
-    /// When that job was asked for.
-    asked: Option<Instant>,
+    /// When that job was asked for, and how long the next question waits.
+    asked: Option<(Instant, Duration)>,
     records: u64,
     /// As this process was last said to run since.
     since: i64,
@@ -154,10 +156,11 @@ impl<'a> Clockwork<'a> {
     fn before_is_unfinished(&mut self) -> LogResult<Option<bool>> {
         let Some(given) = self.given.filter(|_| self.overlap != Overlap::Allow) else { return Ok(Some(false)) };
         // Who waits for a job of hours need not ask for it all the time.
-        if self.overlap == Overlap::Queue && self.asked.is_some_and(|at| at.elapsed() < ASK) {
+        if self.overlap == Overlap::Queue && self.asked.is_some_and(|(at, wait)| at.elapsed() < wait) {
             return Ok(None);
         }
-        self.asked = Some(Instant::now());
+        let wait = self.asked.map_or(ASK, |(_, wait)| (wait * 2).min(ASK_SELDOM));
+        self.asked = Some((Instant::now(), wait));
         match (self.unfinished)(&self.ticker.id(given)) {
             Ok(unfinished) => Ok(Some(unfinished)),
             Err(error) if error.class == Class::Retry => {

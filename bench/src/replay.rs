@@ -11,7 +11,7 @@ use crate::systems::{System, Work};
 impl Bench {
     /// `round 1: live 400,000/s, replay 390,000/s, 0.98 of live`
     pub(crate) fn replay(&self, topic: &str, records: u64, round: usize) -> Result<String, String> {
-        let work = Work::Millstream { json: true, dedup: true };
+        let work = Work::Millstream { json: true, dedup: true, jobs: false };
         let system = System { name: "Millstream JSON where + map, dedup", delivery: Delivery::ExactlyOnce, work };
         let name = format!("{PREFIX}replay-{round}-{:08x}", fastrand::u32(..));
         let (mut child, group, output) = self.start(&system, &name, topic, records)?;

@@ -132,7 +132,7 @@ impl Bench {
     /// Peak memory of the JSON pipeline on a long topic.
     fn memory(&self, records: u64, dedup: bool) -> Result<Memory, String> {
         let topic = input::load(&self.cluster, records)?;
-        let work = Work::Millstream { json: true, dedup };
+        let work = Work::Millstream { json: true, dedup, jobs: false };
         let name = if dedup { "Millstream JSON where + map, dedup" } else { "Millstream JSON where + map" };
         let system = System { name, delivery: Delivery::ExactlyOnce, work };
         let figures = self.one(&system, &topic, records, 0)?;

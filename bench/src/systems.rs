@@ -24,6 +24,8 @@ pub(crate) enum Work {
         json: bool,
         /// Drops repeats by the id header.
         dedup: bool,
+        /// Keeps the status of each record's job.
+        jobs: bool,
     },
 }
 
@@ -31,13 +33,20 @@ pub(crate) enum Work {
 pub(crate) fn all() -> Vec<System> {
     let rows = [
         ("bare rdkafka copy loop", Work::BareCopy),
-        ("Millstream passthrough", Work::Millstream { json: false, dedup: false }),
-        ("Millstream passthrough, dedup", Work::Millstream { json: false, dedup: true }),
-        ("Millstream JSON where + map", Work::Millstream { json: true, dedup: false }),
-        ("Millstream JSON where + map, dedup", Work::Millstream { json: true, dedup: true }),
+        ("Millstream passthrough", Work::Millstream { json: false, dedup: false, jobs: false }),
+        ("Millstream passthrough, dedup", Work::Millstream { json: false, dedup: true, jobs: false }),
+        ("Millstream JSON where + map", Work::Millstream { json: true, dedup: false, jobs: false }),
+        ("Millstream JSON where + map, dedup", Work::Millstream { json: true, dedup: true, jobs: false }),
+        ("Millstream JSON where + map, dedup, jobs", Work::Millstream { json: true, dedup: true, jobs: true }),
     ];
     let deliveries = [Delivery::AtLeastOnce, Delivery::ExactlyOnce];
-    rows.into_iter().flat_map(|(name, work)| deliveries.map(|delivery| System { name, delivery, work })).collect()
+    let each = |(name, work)| deliveries.map(|delivery| System { name, delivery, work });
+    // Jobs are counted in transactions.
+    let is_counted = |s: &System| s.delivery == Delivery::ExactlyOnce;
+    rows.into_iter()
+        .flat_map(each)
+        .filter(|s| !matches!(s.work, Work::Millstream { jobs: true, .. }) || is_counted(s))
+        .collect()
 }
 
 impl System {
@@ -48,11 +57,12 @@ impl System {
 
     /// The pipeline's file.
     pub(crate) fn yaml(&self, pipeline: &str, input: &str) -> Option<String> {
-        let Work::Millstream { json, dedup } = self.work else { return None };
+        let Work::Millstream { json, dedup, jobs } = self.work else { return None };
         let delivery = match self.delivery {
             Delivery::AtLeastOnce => "at_least_once",
             Delivery::ExactlyOnce => "exactly_once",
         };
+        let jobs = if jobs { "jobs: { track: true }\n" } else { "" };
         let dedup = if dedup { "{ window: 24h }" } else { "off" };
         let (source, filters) = if json {
             (
@@ -63,7 +73,7 @@ impl System {
             ("  format: raw\n", "      - where: \"true\"\n")
         };
         Some(format!(
-            "apiVersion: millstream/v1\npipeline: {pipeline}\ndelivery: {delivery}\n\
+            "apiVersion: millstream/v1\npipeline: {pipeline}\ndelivery: {delivery}\n{jobs}\
              defaults:\n  replicas: 1\n  dedup: {dedup}\n  topics: {{ partitions: {partitions} }}\n\
              source:\n  topic: {input}\n{source}  id: {{ header: id }}\n\
              stages:\n  - name: work\n    filters:\n{filters}",
@@ -94,8 +104,11 @@ mod tests {
 
     #[test]
     fn one_in_ten_is_dropped_from_the_first_on() {
-        let json =
-            System { name: "", delivery: Delivery::ExactlyOnce, work: Work::Millstream { json: true, dedup: false } };
+        let json = System {
+            name: "",
+            delivery: Delivery::ExactlyOnce,
+            work: Work::Millstream { json: true, dedup: false, jobs: false },
+        };
         assert_eq!((json.outputs(10), json.outputs(11), json.outputs(1)), (9, 9, 0));
     }
 }

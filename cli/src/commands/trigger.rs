@@ -14,6 +14,7 @@ use super::{print, print_json};
 use crate::args::Output;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
+use crate::patience::{LIMIT, Patience};
 use crate::terminal::table;
 use crate::{pipelines, units};
 
@@ -103,6 +104,8 @@ pub fn run(args: TriggerArgs, cx: &Context) -> Outcome {
     // Of a schedule it is the tick that somebody wants, and its time is when it starts.
     let job = trigger::prepare(pipeline, source, wish, due.unwrap_or(now)).map_err(|e| Failure::log(&e))?;
     let log = cx.open_log_to_read()?;
+    // Asked before anything is written, so that nothing is written twice.
+    Patience::start(&*log, Some(LIMIT)).ask(|| false, || log.describe(&[&job.topic]))?;
     match due {
         None => trigger::start(&*log, pipeline, &job),
         Some(due) => trigger::keep(&*log, pipeline, &job, due),
@@ -150,7 +153,8 @@ fn source<'p>(pipeline: &'p Pipeline, name: Option<&str>) -> Result<&'p Source, 
 
 fn list(pipeline: &Pipeline, output: Output, cx: &Context) -> Outcome {
     let log = cx.open_log_to_read()?;
-    let waiting = trigger::waiting(&*log, pipeline).map_err(|e| Failure::log(&e))?;
+    let patience = Patience::start(&*log, Some(LIMIT));
+    let waiting = patience.ask(|| false, || trigger::waiting(&*log, pipeline))?;
     let shown = |w: Waiting| Shown { job: w.job, at: rfc3339(w.due), ordered: rfc3339(w.made), source: w.source };
     let waiting: Vec<Shown> = waiting.into_iter().map(shown).collect();
     match output {

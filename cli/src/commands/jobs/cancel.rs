@@ -7,6 +7,7 @@ use super::one::unknown;
 use crate::commands::print;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
+use crate::patience::{LIMIT, Patience};
 use crate::target::Target;
 
 /// Have what is left of a job dropped
@@ -25,7 +26,9 @@ pub struct CancelArgs {
 pub fn run(args: CancelArgs, cx: &Context) -> Outcome {
     let target = Target::load(&args.pipeline, &cx.registry, cx.paint_errors())?;
     let log = cx.open_log_to_read()?;
-    let before = cancel(&*log, &target.pipeline, args.job.as_bytes()).map_err(|e| Failure::log(&e))?;
+    // Said twice it is the same as once.
+    let patience = Patience::start(&*log, Some(LIMIT));
+    let before = patience.ask(|| false, || cancel(&*log, &target.pipeline, args.job.as_bytes()))?;
     let before = before.ok_or_else(|| unknown(&target.pipeline, &args.job))?;
     let job = &args.job;
     match before.state {

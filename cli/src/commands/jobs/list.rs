@@ -9,6 +9,7 @@ use crate::args::Output;
 use crate::commands::{print, print_json};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
+use crate::patience::{LIMIT, Patience};
 use crate::target::{Target, index};
 use crate::units;
 
@@ -61,7 +62,8 @@ pub fn run(args: LsArgs, cx: &Context) -> Outcome {
     let since = args.since.as_deref().map(|t| units::moment(t, units::now())).transpose().map_err(Failure::wrong)?;
     let filter = Filter { states: args.state, stage: args.stage, since };
     let log = cx.open_log_to_read()?;
-    let (found, count) = list(&*log, &target.pipeline, &filter, args.limit).map_err(|e| Failure::log(&e))?;
+    let patience = Patience::start(&*log, Some(LIMIT));
+    let (found, count) = patience.ask(|| false, || list(&*log, &target.pipeline, &filter, args.limit))?;
     let jobs: Vec<JobDocument> = found.into_iter().map(|(job, status)| JobDocument::new(&job, &status)).collect();
     if let Output::Json = args.output {
         return print_json(&Document { jobs, count });

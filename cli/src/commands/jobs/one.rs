@@ -13,6 +13,7 @@ use crate::commands::dlq;
 use crate::commands::{print, print_json};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
+use crate::patience::{LIMIT, Patience};
 use crate::target::Target;
 use crate::units;
 
@@ -49,7 +50,8 @@ pub struct WaitArgs {
 pub fn show(args: ShowArgs, cx: &Context) -> Outcome {
     let target = Target::load(&args.pipeline, &cx.registry, cx.paint_errors())?;
     let log = cx.open_log_to_read()?;
-    let found = find(&*log, &target.pipeline, args.job.as_bytes()).map_err(|e| Failure::log(&e))?;
+    let patience = Patience::start(&*log, Some(LIMIT));
+    let found = patience.ask(|| false, || find(&*log, &target.pipeline, args.job.as_bytes()))?;
     say(&args.job, found.ok_or_else(|| unknown(&target.pipeline, &args.job))?, args.output, cx)
 }
 

@@ -81,6 +81,18 @@ pub fn wait(
     let jobs = tracked(pipeline)?;
     let until = Instant::now() + timeout;
     let over = || stop.draining() || Instant::now() >= until;
+    loop {
+        match wait_once(log, jobs, job, until, stop) {
+            // It may answer in time.
+            Err(e) if e.class == Class::Retry && !over() => drop(stop.wait(BETWEEN)),
+            ended => return ended,
+        }
+    }
+}
+
+/// The same, up to the first fault.
+fn wait_once(log: &dyn Log, jobs: &Jobs, job: &[u8], until: Instant, stop: &Stop) -> LogResult<Option<JobStatus>> {
+    let over = || stop.draining() || Instant::now() >= until;
     let mut count = partitions(log, jobs)?;
     while count == 0 && !over() {
         // Nobody has run it yet.

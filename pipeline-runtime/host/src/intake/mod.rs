@@ -26,6 +26,7 @@ use crate::jobs::{JobsPlan, JobsView};
 
 pub use desk::{Answer, Item};
 pub use names::Name;
+pub(crate) use names::uuid;
 use recorder::Recorder;
 pub use recorder::{Fits, Message, Unfit};
 pub use standing::Standing;

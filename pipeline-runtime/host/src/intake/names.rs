@@ -72,7 +72,8 @@ pub fn fresh_job() -> String {
     uuid(bytes, 7)
 }
 
-fn uuid(mut bytes: [u8; 16], version: u8) -> String {
+/// These bytes as a UUID of a version (RFC 9562).
+pub fn uuid(mut bytes: [u8; 16], version: u8) -> String {
     bytes[6] = (bytes[6] & 0x0f) | (version << 4);
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let hex = format!("{:032x}", u128::from_be_bytes(bytes));

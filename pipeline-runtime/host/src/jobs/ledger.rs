@@ -18,7 +18,7 @@ use millstream_log::{
 use millstream_spec::model::{Jobs, Pipeline};
 
 use super::job::{JobStatus, Stopped};
-use super::note::{Note, newer};
+use super::note::{Note, versioned};
 use crate::clock::wall_ms;
 use crate::control::{Change, Control, Orders};
 use crate::restore;
@@ -202,12 +202,13 @@ impl Ledger<'_> {
 
     /// Makes the sums durable.
     fn commit(&self, member: &mut dyn Member, all: &mut BTreeMap<i32, Sums>) -> LogResult<()> {
-        let (mut records, mut control) = (Vec::new(), Vec::new());
+        let mut records = Vec::new();
+        let control = Control::of(&*self.log, self.pipeline);
         for (partition, sums) in &mut *all {
             for job in sums.changed.drain() {
                 let Some(status) = sums.open.get_mut(&job) else { continue };
                 if let Some(news) = status.news() {
-                    control.extend(order(&job, news)?);
+                    records.extend(order(&job, news)?.map(|change| control.record(change)));
                 }
                 let value = serde_json::to_vec(status).unwrap_or_default();
                 let done = !status.is_open();
@@ -217,9 +218,6 @@ impl Ledger<'_> {
                 }
             }
         }
-        // One of many words to the stages fails none of them: a job whose id is no text cannot be cancelled.
-        let to = Control::of(&*self.log, self.pipeline);
-        records.extend(control.into_iter().map(|change| to.record(change)));
         self.write(member, records, all)
     }
 
@@ -301,8 +299,8 @@ impl Ledger<'_> {
     }
 }
 
-/// The word to the stages that what is left of a job is dropped, or that nothing is left. Keys of the control topic are
-/// text.
+/// The word to the stages that what is left of a job is dropped, or that nothing is left. Nothing for a job whose id is no
+/// text, as keys of the control topic are: what is left of it runs on when it is late.
 fn order(job: &Bytes, news: Option<Stopped>) -> LogResult<Option<Change>> {
     let Ok(job) = std::str::from_utf8(job) else { return Ok(None) };
     Ok(Some(match news {
@@ -331,19 +329,16 @@ pub(super) fn add(open: &mut HashMap<Bytes, JobStatus>, record: &LogRecord) -> L
 pub(super) fn read(record: &LogRecord) -> LogResult<Option<(Bytes, Option<JobStatus>)>> {
     let Some(job) = &record.key else { return Ok(None) };
     let Some(value) = &record.value else { return Ok(Some((job.clone(), None))) };
-    let unreadable = |e: serde_json::Error| {
-        let message = format!("the status of a job, offset {}, cannot be read: {e}", record.offset);
-        LogError::new(Class::Fatal, "job_status_unreadable", message)
-    };
-    #[derive(serde::Deserialize)]
-    struct Version {
-        v: u32,
-    }
-    let version = serde_json::from_slice::<Version>(value).map_err(unreadable)?.v;
-    if version > super::job::VERSION {
-        return Err(newer(version, super::job::VERSION));
-    }
-    Ok(Some((job.clone(), Some(serde_json::from_slice(value).map_err(unreadable)?))))
+    let status = versioned(
+        value,
+        super::job::VERSION,
+        |status: &JobStatus| status.v,
+        |e| {
+            let message = format!("the status of a job, offset {}, cannot be read: {e}", record.offset);
+            LogError::new(Class::Fatal, "job_status_unreadable", message)
+        },
+    )?;
+    Ok(Some((job.clone(), Some(status))))
 }
 
 /// Whether every note that is there is added up, whoever does it.

@@ -129,25 +129,40 @@ impl<'a> Note<'a> {
 
     /// Reads what [`Note::write`] wrote.
     pub fn read(value: &'a [u8]) -> LogResult<Self> {
-        #[derive(Deserialize)]
-        struct Version {
-            v: u32,
-        }
-        let unreadable = |e: serde_json::Error| {
-            let message = format!("a note of the job topic cannot be read: {e}");
-            LogError::new(Class::Fatal, "job_note_unreadable", message)
-        };
-        match serde_json::from_slice::<Version>(value).map_err(unreadable)?.v {
-            0..=VERSION => serde_json::from_slice(value).map_err(unreadable),
-            v => Err(newer(v, VERSION)),
-        }
+        versioned(
+            value,
+            VERSION,
+            |note: &Self| note.v,
+            |e| {
+                let message = format!("a note of the job topic cannot be read: {e}");
+                LogError::new(Class::Fatal, "job_note_unreadable", message)
+            },
+        )
     }
 }
 
-/// A form of a version to come.
-pub(super) fn newer(is: u32, known: u32) -> LogError {
-    let message = format!("the jobs of this pipeline are kept by a newer Millstream (form {is}, known is {known})");
-    LogError::new(Class::Config, "newer_version", message)
+/// Reads a JSON document that says its version in `v`, in one pass where it is of a known one: there is one note a record.
+pub(super) fn versioned<'a, T: Deserialize<'a>>(
+    value: &'a [u8],
+    known: u32,
+    version: impl Fn(&T) -> u32,
+    unreadable: impl Fn(serde_json::Error) -> LogError,
+) -> LogResult<T> {
+    #[derive(Deserialize)]
+    struct Version {
+        v: u32,
+    }
+    let read = serde_json::from_slice::<T>(value);
+    let is = match &read {
+        Ok(document) => version(document),
+        // A form of a version to come need not be readable.
+        Err(_) => serde_json::from_slice::<Version>(value).map_or(0, |version| version.v),
+    };
+    if is > known {
+        let message = format!("the jobs of this pipeline are kept by a newer Millstream (form {is}, known is {known})");
+        return Err(LogError::new(Class::Config, "newer_version", message));
+    }
+    read.map_err(unreadable)
 }
 
 /// As much of an error's message as is kept.

@@ -17,6 +17,7 @@ use millstream_spec::model::{IdRule, Pipeline, Source, SourceKind};
 
 use crate::clock::wall_ms;
 use crate::ids::{self, ID_HEADER, InputIds, SOURCE_HEADER};
+use crate::intake;
 use crate::jobs::{self, JobsPlan, Note, What};
 use crate::outputs::partition_for;
 use crate::plan::codec_of;
@@ -178,9 +179,7 @@ fn unwritten(sent: Sent) -> LogError {
 
 /// A fresh id, as RFC 9562 writes random ones.
 fn uuid() -> String {
-    let random = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{random:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    intake::uuid(fastrand::u128(..).to_be_bytes(), 4)
 }
 
 #[cfg(test)]

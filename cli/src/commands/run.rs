@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use millstream_host::{RunOptions, Stop};
+use millstream_host::{NoMakers, RunOptions, Stop};
 use millstream_serve::TlsFiles;
 use millstream_spec::model::{Pipeline, Source, SourceKind, Timing};
 use millstream_spec::units::show_duration;
@@ -97,6 +98,7 @@ pub fn run(args: RunArgs, cx: &Context) -> Outcome {
         stages,
         instance: args.instance,
         served: serving.as_ref().map(|serving| serving.served.clone()),
+        makers: Arc::new(NoMakers),
         stop: stop.clone(),
         progress: progress(cx),
     };

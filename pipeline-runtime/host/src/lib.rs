@@ -52,7 +52,9 @@ pub use outputs::partition_for;
 pub use run::{Progress, RunError, RunOptions, run};
 pub use shared::{Stop, Totals};
 pub use source::ticks::{id as tick_id, rfc3339, stem as tick_stem};
-pub use source::{check_generator, check_schedule};
+pub use source::{
+    Alive, Fault, Maker, Makers, Next, NoMakers, Opening, SourcePosition, check_generator, check_schedule,
+};
 pub use summary::{PipelineSummary, StageSummary, Summary};
 pub use tap::RecordFilter;
 pub use topics::{counts as partition_counts, differing as differing_partitions, missing as missing_topics};

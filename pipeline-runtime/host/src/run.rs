@@ -12,6 +12,7 @@ use crate::aside;
 use crate::intake::Served;
 use crate::running::{Process, Running};
 use crate::shared::Stop;
+use crate::source::Makers;
 use crate::summary::{PipelineSummary, StageSummary, Summary};
 
 /// Is shown how a run goes.
@@ -35,6 +36,8 @@ pub struct RunOptions {
     pub instance: Option<String>,
     /// Where sources that others push to are found, and how the process stands; `None` where nothing is served.
     pub served: Option<Served>,
+    /// Opens sources that need a client of their own.
+    pub makers: Arc<dyn Makers>,
     /// Ends the run.
     pub stop: Stop,
     /// Shown how it goes, about ten times a second.

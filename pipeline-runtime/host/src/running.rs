@@ -251,6 +251,8 @@ impl<'a> Running<'a> {
             instance: options.instance.as_ref().map(|name| format!("{name}.source")),
             partitions: topics.of(&source.topic),
             jobs: JobsPlan::of_source(self.pipeline, topics),
+            makers: Arc::clone(&options.makers),
+            runtime: process.runtime.clone(),
         };
         let (touch, id) = (Touch::new(wall_ms()), process.id.clone());
         let reads = |stage: &&Stage| stage.inputs.iter().any(|input| input.topic == source.topic);

@@ -21,7 +21,7 @@ use std::time::Duration;
 use millstream_embedded::{EmbeddedLog, EmbeddedOptions};
 use millstream_filter_api::Files;
 use millstream_host::intake::Served;
-use millstream_host::{RunOptions, Stop};
+use millstream_host::{NoMakers, RunOptions, Stop};
 use millstream_kafka::{KafkaConfig, KafkaLog};
 use millstream_log::Log;
 use millstream_serve::{Config, Listen, Route, Server};
@@ -159,6 +159,7 @@ fn run() -> Result<(), String> {
         stages: None,
         instance: None,
         served: server.is_some().then_some(served),
+        makers: Arc::new(NoMakers),
         stop,
         progress: None,
     };

@@ -1,11 +1,12 @@
 //! `replay --beside NAME`: the pipeline as its file says, over a range, into topics of its own.
 
 use std::io;
+use std::sync::Arc;
 
 use millstream_host::replay::Range;
 use millstream_host::replay::beside::{Asked, Beside, begin, clean, is_name, own_name};
 use millstream_host::replay::diff::{DiffOptions, diff};
-use millstream_host::{RunOptions, Stop};
+use millstream_host::{NoMakers, RunOptions, Stop};
 use millstream_log::Log;
 
 use super::report::Report;
@@ -48,6 +49,7 @@ pub fn run(args: &ReplayArgs, name: &str, target: Target, cx: &Context) -> Outco
         stages: None,
         instance: None,
         served: None,
+        makers: Arc::new(NoMakers),
         // Its own: the run tells itself to stop when all is done, and the comparison must not hear that.
         stop: stop.child(),
         progress: progress(cx),

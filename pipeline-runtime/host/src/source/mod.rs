@@ -11,6 +11,7 @@ pub(crate) mod fault;
 mod file;
 mod generate;
 mod lines;
+mod maker;
 mod position;
 pub(crate) mod schedule;
 pub(crate) mod ticks;
@@ -35,9 +36,11 @@ use crate::jobs::{self, JobsPlan, Note, What};
 use crate::outputs::partition_for;
 use crate::plan::codec_of;
 use crate::shared::Stop;
-use alive::{Known, Sign, Touch};
-use fault::{FAULT_HEADER, Fault};
+use alive::{Sign, Touch};
+use fault::FAULT_HEADER;
+pub use fault::Fault;
 pub use generate::check as check_generator;
+pub use maker::{Alive, Maker, Makers, Next, NoMakers, Opening};
 pub use position::SourcePosition;
 pub use schedule::check as check_schedule;
 
@@ -55,49 +58,10 @@ pub struct SourceContext {
     pub partitions: i32,
     /// Where it says which jobs have begun, if they are tracked.
     pub(crate) jobs: Option<JobsPlan>,
-}
-
-/// One thing a source gives.
-pub(crate) enum Next {
-    /// A record's payload, and what is wrong with it.
-    Record(Bytes, Option<Fault>),
-    /// No record, and the position has moved.
-    Passed,
-    /// Nothing now; ask again after this long.
-    Wait(Duration),
-    /// Nothing any more.
-    End,
-}
-
-/// What makes records, one after the other.
-pub(crate) trait Maker {
-    /// The next record. An error stops the source with a code.
-    fn next(&mut self) -> LogResult<Next>;
-
-    /// Where it stands after the last record it gave.
-    fn position(&self) -> SourcePosition;
-
-    /// Where the last record it gave stands, for people.
-    fn place(&mut self) -> Option<String>;
-
-    /// What record number `n`, the last one given, is called when the pipeline gives no rule.
-    fn name(&self, n: u64) -> String;
-
-    /// The time of the last record it gave, ms since 1970; `None` is when it is written.
-    fn time(&self) -> Option<i64> {
-        None
-    }
-
-    /// Hears since when the pipeline has been running, before each transaction.
-    fn alive(&mut self, _: &Alive<'_>) {}
-}
-
-/// Since when the pipeline has been running.
-pub(crate) struct Alive<'a> {
-    /// Here.
-    pub known: Known,
-    /// What the other processes said that run a reader of the source.
-    pub others: &'a dyn Fn() -> Vec<Sign>,
+    /// Opens what needs a client of its own.
+    pub makers: Arc<dyn Makers>,
+    /// Where such clients run.
+    pub runtime: tokio::runtime::Handle,
 }
 
 /// Records of one transaction, at most.
@@ -108,7 +72,7 @@ const TRANSACTION_TIME: Duration = Duration::from_millis(100);
 
 /// Runs a source until told to stop. `touch` is of the process, and outlives an error; `others` gives the signs of life
 /// of other processes.
-pub fn run(
+pub(crate) fn run(
     cx: &SourceContext,
     pipeline: &Pipeline,
     source: &Source,
@@ -252,8 +216,17 @@ impl<'a> Owner<'a> {
                 });
                 Box::new(schedule::Clockwork::new(&pipeline.name, source, spec, &position, unfinished)?)
             }
-            SourceKind::Topic { .. } | SourceKind::Http(_) => {
-                return Err(LogError::new(Class::Fatal, "no_source_to_run", "this source makes no records by itself"));
+            _ => {
+                let (log, runtime, stop) = (Arc::clone(&cx.log), cx.runtime.clone(), cx.stop.clone());
+                let position = position.clone();
+                let maker = cx.makers.open(Opening { log, pipeline, source, position, runtime, stop })?;
+                maker.ok_or_else(|| {
+                    LogError::new(
+                        Class::Fatal,
+                        "no_source_to_run",
+                        "nothing in this program makes records of this source",
+                    )
+                })?
             }
         };
         tracing::info!(
@@ -308,9 +281,11 @@ impl<'a> Owner<'a> {
         self.fresh = false;
         let position = SourcePosition { ended: self.ended, ..self.maker.position() };
         records.append(&mut notes);
+        records.append(&mut self.maker.beside());
         member.send(&mut records).map_err(failed)?;
         let position = Position { partition: lead.clone(), offset: self.anchor, metadata: position.encode() };
-        member.commit(&[position]).map_err(failed)
+        member.commit(&[position]).map_err(failed)?;
+        self.maker.committed()
     }
 }
 
@@ -376,7 +351,8 @@ impl RecordWriter {
         let headers = millstream_filter_api::Headers::new();
         let key = match (&source.key, &decoded) {
             (Some(rule), Some(decoded)) => ids::of_output_key(Some(rule), None, decoded, Some(&payload), &headers),
-            _ => None,
+            (Some(_), None) => None,
+            (None, _) => maker.key(),
         };
         let mut record = LogRecord {
             offset: 0,
@@ -389,6 +365,7 @@ impl RecordWriter {
             let name = maker.name(maker.position().records);
             Bytes::from(source.id_prefix.as_ref().map_or_else(|| name.clone(), |prefix| format!("{prefix}/{name}")))
         });
+        maker.headers(&mut self.headers);
         self.headers.push(ID_HEADER, Some(&id));
         if let Some(fault) = &fault {
             self.headers.push(FAULT_HEADER, Some(fault.as_bytes()));

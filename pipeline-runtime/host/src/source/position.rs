@@ -18,17 +18,25 @@ pub struct SourcePosition {
     pub tick: Option<i64>,
     /// The time of the last tick that a schedule gave a record of, ms since 1970: later ones may have been passed over.
     pub given: Option<i64>,
+    /// What a maker with a client of its own wrote of its place; brokers take some kilobytes.
+    pub mark: Option<String>,
 }
 
 /// The first word; rises when the form changes.
 const VERSION: &str = "1";
 /// With the time of a tick behind it.
 const WITH_TICK: &str = "2";
+/// With a maker's own words behind it.
+const WITH_MARK: &str = "3";
 
 impl SourcePosition {
-    /// `1 RECORDS BYTES running|ended`, or `2 RECORDS BYTES running|ended TICK GIVEN` of a schedule; GIVEN is `-` for none.
+    /// `1 RECORDS BYTES running|ended`, or `2 RECORDS BYTES running|ended TICK GIVEN` of a schedule; GIVEN is `-` for none; or
+    /// `3 RECORDS BYTES running|ended MARK`, to the end of the text.
     pub fn encode(&self) -> String {
         let (records, bytes, state) = (self.records, self.bytes, if self.ended { "ended" } else { "running" });
+        if let Some(mark) = &self.mark {
+            return format!("{WITH_MARK} {records} {bytes} {state} {mark}");
+        }
         match self.tick {
             None => format!("{VERSION} {records} {bytes} {state}"),
             Some(tick) => {
@@ -58,11 +66,19 @@ pub fn decode(text: &str) -> LogResult<SourcePosition> {
             ),
         ));
     }
+    let (text, mark) = match text.strip_prefix(WITH_MARK).is_some_and(|rest| rest.starts_with(' ')) {
+        true => {
+            let at = text.match_indices(' ').nth(3).ok_or_else(unreadable)?.0;
+            (&text[..at], Some(text[at + 1..].to_owned()))
+        }
+        false => (text, None),
+    };
     let mut words = text.split(' ');
     let with_tick = match words.next() {
         Some("") => return Ok(SourcePosition::default()),
         Some(VERSION) => false,
         Some(WITH_TICK) => true,
+        Some(WITH_MARK) if mark.is_some() => false,
         _ => return Err(unreadable()),
     };
     let mut number = || words.next()?.parse().ok();
@@ -81,7 +97,7 @@ pub fn decode(text: &str) -> LogResult<SourcePosition> {
             word => Some(time(word)?),
         };
     }
-    Ok(SourcePosition { records, bytes, ended, tick, given })
+    Ok(SourcePosition { records, bytes, ended, tick, given, mark })
 }
 
 #[cfg(test)]
@@ -90,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_anything_else_is_an_error() {
-        let position = SourcePosition { records: 7, bytes: 512, ended: true, tick: None, given: None };
+        let position = SourcePosition { records: 7, bytes: 512, ended: true, ..SourcePosition::default() };
         assert_eq!(position.encode(), "1 7 512 ended", "a durable form: change it with its version");
         assert_eq!(decode(&position.encode()).ok(), Some(position));
         let schedule = SourcePosition { records: 7, tick: Some(-200), ..SourcePosition::default() };
@@ -100,8 +116,15 @@ mod tests {
         for schedule in [schedule, passed] {
             assert_eq!(decode(&schedule.encode()).ok(), Some(schedule));
         }
+        let marked = SourcePosition { records: 7, mark: Some("17 a  b".into()), ..SourcePosition::default() };
+        assert_eq!(marked.encode(), "3 7 0 running 17 a  b", "a durable form: change it with its version");
+        assert_eq!(decode(&marked.encode()).ok(), Some(marked));
+        let empty = SourcePosition { mark: Some(String::new()), ..SourcePosition::default() };
+        assert_eq!(decode(&empty.encode()).ok(), Some(empty));
         for bad in [
             "3 7 512 ended",
+            "3 7 512 later x",
+            "4 7 512 ended",
             "2 7 512 ended",
             "2 7 512 ended x -",
             "2 7 512 ended 1",

@@ -12,7 +12,7 @@ use millstream_embedded::{EmbeddedLog, EmbeddedOptions};
 use millstream_filter_api::{
     Built, CheckContext, Checked, Compute, Files, FilterSpec, Headers, Issue, Node, Outcome, Outputs, Page, Record,
 };
-use millstream_host::{RunError, RunOptions, Stop, Summary, run};
+use millstream_host::{NoMakers, RunError, RunOptions, Stop, Summary, run};
 use millstream_log::{Budget, End, Isolation, Log, NewTopic, Outgoing, Retention, TopicPartition};
 use millstream_spec::model::Pipeline;
 use millstream_spec::{Registry, SourceFile, check};
@@ -171,6 +171,7 @@ impl World {
             stages: None,
             instance: None,
             served: None,
+            makers: Arc::new(NoMakers),
             stop: Self::stop(),
             progress: None,
         }

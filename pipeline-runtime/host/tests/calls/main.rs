@@ -16,7 +16,7 @@ use millstream_filter_api::{
     Built, Call, CallContext, CallFuture, Called, CheckContext, Checked, Failure, Files, FilterSpec, Headers, Issue,
     Node, Outcome, Outputs, Page, Record,
 };
-use millstream_host::{RunOptions, Stop, Summary, run};
+use millstream_host::{NoMakers, RunOptions, Stop, Summary, run};
 use millstream_log::{
     Budget, End, Isolation, Log, LogRecord, NewTopic, Outgoing, Retention, TopicPartition, partition_of,
 };
@@ -162,6 +162,7 @@ impl World {
             stages: None,
             instance: None,
             served: None,
+            makers: Arc::new(NoMakers),
             stop,
             progress: None,
         };

@@ -34,6 +34,10 @@ impl Needs {
         if let Some(jobs) = &pipeline.jobs {
             topics.extend([owned(&jobs.topic, &[]), owned(&jobs.notes, &[Delete])]);
             groups.push(group(&jobs.group));
+            if let Some(events) = &jobs.events {
+                topics.push(owned(events, &[]));
+                groups.push(group(&format!("{}.replies", jobs.topic)));
+            }
         }
         for source in &pipeline.sources {
             if source.writes() {

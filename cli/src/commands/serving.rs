@@ -88,8 +88,12 @@ pub fn start(asked: &Asked, routes: Vec<Route>, stop: &Stop) -> Result<Option<Se
 }
 
 fn route(pipeline: &Pipeline, source: &Source) -> Option<Route> {
-    let (pipeline, http) = (pipeline.name.clone(), source.http()?);
-    Some(Route { pipeline, topic: source.topic.clone(), format: source.format.clone(), source: http.clone() })
+    let http = source.http()?;
+    // By these a sender asks to be told what became of its job.
+    let reply = pipeline.jobs.iter().filter_map(|jobs| jobs.reply.as_ref());
+    let keep = reply.flat_map(|reply| std::iter::once(&reply.to).chain(&reply.correlation)).cloned().collect();
+    let (topic, format) = (source.topic.clone(), source.format.clone());
+    Some(Route { pipeline: pipeline.name.clone(), topic, format, source: http.clone(), keep })
 }
 
 /// What looks at payloads of a source, as the filter `validate` does.

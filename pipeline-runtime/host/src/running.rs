@@ -24,7 +24,7 @@ use crate::control::{Entries, Listener, Orders, Reporter};
 use crate::crew::{Crew, Recruit};
 use crate::growth::Watch;
 use crate::intake::{self, IntakeContext, Served};
-use crate::jobs::{JobsPlan, JobsView, Ledger, Stopping};
+use crate::jobs::{JobsPlan, Stopping};
 use crate::letters::announce;
 use crate::plan::StagePlan;
 use crate::reason::Reason;
@@ -165,7 +165,8 @@ impl<'a> Running<'a> {
             self.start_source(scope, process, options, &topics, source);
         }
         self.start_keeper(scope, process, options, &topics);
-        self.start_ledger(scope, process, options);
+        self.start_ledger(scope, process, options, &topics);
+        self.start_replies(scope, process, options);
         self.start_view(scope, process, options);
         self.started.store(true, Ordering::Release);
         let mut reporter = Reporter::new(&*process.log, &self.pipeline.name, &process.id, listener.entries());
@@ -285,30 +286,6 @@ impl<'a> Running<'a> {
     fn start_watch<'s>(&'s self, scope: &'s Scope<'s, '_>, options: &'s RunOptions, watch: Watch<'s>) {
         let entries = || lock(&self.entries).clone();
         scope.spawn(move || watch.run(&self.pipeline.name, &options.stop, entries));
-    }
-
-    fn start_view<'s>(&'s self, scope: &'s Scope<'s, '_>, process: &Process, options: &'s RunOptions) {
-        let (Some(jobs), Some(served)) = (&self.pipeline.jobs, &self.served) else { return };
-        let view = JobsView::new(Arc::clone(&process.log), jobs);
-        served.show_jobs(&self.pipeline.name, view.clone());
-        scope.spawn(move || {
-            self.supervise("the view of jobs", &options.stop, None, || view.follow(&options.stop.child()));
-            view.stop();
-        });
-    }
-
-    fn start_ledger<'s>(&'s self, scope: &'s Scope<'s, '_>, process: &Process, options: &'s RunOptions) {
-        let Some(jobs) = &self.pipeline.jobs else { return };
-        let (log, id) = (Arc::clone(&process.log), &process.id);
-        let (name, instance) = (format!("{id}.jobs"), options.instance.as_ref().map(|name| format!("{name}.jobs")));
-        scope.spawn(move || {
-            self.supervise("the count of jobs", &options.stop, None, || {
-                let (log, name, instance) = (Arc::clone(&log), name.clone(), instance.clone());
-                // An order of its own for each member, so that what one leaves behind goes with it.
-                let stop = options.stop.child();
-                Ledger { log, stop, pipeline: &self.pipeline.name, jobs, name, instance }.run()
-            });
-        });
     }
 
     /// The sources that make records here: where a stage runs that reads them.

@@ -12,6 +12,9 @@ use crate::intake::window;
 use crate::plan::sets_aside;
 use crate::retention;
 
+/// Events of jobs are kept so long for those who tell of them: longer than any outage that people would bear.
+const TOLD: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Partition counts by topic.
 #[derive(Clone, Debug, Default)]
 pub struct Partitions {
@@ -180,7 +183,11 @@ pub fn prepare(log: &dyn Log, pipeline: &Pipeline, wishes: Wishes<'_>) -> LogRes
     let jobs = pipeline.jobs.iter().flat_map(|jobs| {
         // Not by the settings of the stages' topics: what is in them is small, and goes by itself.
         let plain = |name: &str| plain(name, jobs.partitions);
-        [plain(&jobs.notes), NewTopic { retention: Retention::Compacted, ..plain(&jobs.topic) }]
+        // What was told goes by itself.
+        let events =
+            jobs.events.iter().map(move |name| NewTopic { retention: Retention::Written(TOLD), ..plain(name) });
+        let statuses = NewTopic { retention: Retention::Compacted, ..plain(&jobs.topic) };
+        events.chain([plain(&jobs.notes), statuses])
     });
     ensure(log, &mut topics, side.iter().map(|(topic, _)| topic.clone()).chain(jobs).collect())?;
     for (topic, wanted) in &side {

@@ -128,7 +128,9 @@ impl Door {
         };
         let traces = KEPT.iter().filter(|name| **name != CONTENT_TYPE.as_str());
         let traces = traces.filter_map(|name| Some(((*name).to_owned(), bytes_of(headers.get(*name)?))));
-        let traces: Vec<(String, Bytes)> = traces.collect();
+        // Names of headers are told apart by case in the log, and not in a request.
+        let wanted = self.route.keep.iter().filter_map(|name| Some((name.clone(), bytes_of(headers.get(name)?))));
+        let traces: Vec<(String, Bytes)> = traces.chain(wanted).collect();
         messages.iter_mut().for_each(|message| message.headers.extend(traces.iter().cloned()));
         Ok(messages)
     }

@@ -59,6 +59,8 @@ pub struct Route {
     pub format: Format,
     /// Its settings.
     pub source: HttpSource,
+    /// Headers of a request that the record gets too, beside those that every record has.
+    pub keep: Vec<String>,
 }
 
 /// What to serve.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use millstream_filter_api::{Issue, Node, NodeKind};
 
-use crate::model::{Delivery, Jobs, Overlap, ScheduleSource, Source, SourceKind, Stage};
+use crate::model::{Delivery, JobReply, Jobs, Overlap, ScheduleSource, Source, SourceKind, Stage};
 use crate::shape::with_help;
 use crate::source::Said;
 use crate::{defaults, read, spelling};
@@ -93,13 +93,26 @@ pub(crate) fn read(
         }
     }
     let topic = format!("{}.jobs", cx.pipeline);
+    let reply = node.get("reply").map(reply);
     Some(Jobs {
         retention: defaults::retention(node).unwrap_or(Some(RETENTION)).unwrap_or(Duration::MAX),
         deadline: read::duration(node, "deadline"),
         result: result.and_then(Node::as_text).or(names.last().copied()).unwrap_or_default().to_owned(),
         notes: format!("{topic}.notes"),
+        events: reply.is_some().then(|| format!("{topic}.events")),
+        reply,
         group: topic.clone(),
         topic,
         partitions: cx.partitions,
     })
+}
+
+fn reply(node: &Node) -> JobReply {
+    let header = |key: &str| Some(read::text(node.get(key)?, "header")?.to_owned());
+    let allow = node.get("allow").and_then(Node::as_list).unwrap_or(&[]).iter();
+    JobReply {
+        to: header("to").unwrap_or_default(),
+        correlation: header("correlation"),
+        allow: allow.filter_map(Node::as_text).map(str::to_owned).collect(),
+    }
 }

@@ -91,9 +91,22 @@ static JOBS: MapRule = map!(
             Shape::Text(&rules::TIMEOUT),
             "a job that is not done by then has failed, and its rest is dropped"
         ),
+        key!("reply", Shape::Map(&REPLY), "tells who asks for it by a header what became of the job, in a topic"),
         later!("progress"),
-        later!("reply"),
         later!("callback"),
+    ],
+);
+
+static REPLY: MapRule = map!(
+    "`reply`",
+    [
+        required!("to", Shape::Map(&HEADER), "the header that names the topic, of the record that begins the job"),
+        key!("correlation", Shape::Map(&HEADER), "the header whose value the reply has as well, and as its key"),
+        required!(
+            "allow",
+            Shape::List(&Shape::Text(&rules::SOME), 1, 100),
+            "topics that may be named; `*` stands for any characters"
+        ),
     ],
 );
 

@@ -44,8 +44,23 @@ pub struct Jobs {
     pub notes: String,
     /// The group that adds the notes up.
     pub group: String,
-    /// Of both topics, where they are made.
+    /// Of all these topics, where they are made.
     pub partitions: i32,
+    /// Who asks for it is told in a topic what became of a job.
+    pub reply: Option<JobReply>,
+    /// `<pipeline>.jobs.events`: what is to be told of jobs, where something is.
+    pub events: Option<String>,
+}
+
+/// Where replies go. Headers are those of the record that begins a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobReply {
+    /// The header that names the topic.
+    pub to: String,
+    /// The header whose value comes back.
+    pub correlation: Option<String>,
+    /// Topics that may be named; `*` stands for any characters.
+    pub allow: Vec<String>,
 }
 
 /// What feeds the first topic of a way through the pipeline.

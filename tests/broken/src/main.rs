@@ -49,7 +49,7 @@ pub(crate) enum Break {
     CopiesFirst,
     /// Copies of records that are set aside are written outside the transaction that ends the records, before it.
     ParkedFirst,
-    /// Notes of jobs are written outside the transaction that ends the records, before it.
+    /// Notes of jobs, and replies to them, are written outside the transaction that they belong to, before it.
     NotesFirst,
     /// Stages behind a replayed one take what it gives for live records: they know them by their ids alone.
     ReplayForgotten,
@@ -119,6 +119,7 @@ fn run() -> Result<(), String> {
     let target = match std::env::var("MILLSTREAM_FAULT_RECORD").map_err(|e| format!("MILLSTREAM_FAULT_RECORD: {e}"))? {
         word if word == "mended" => Target::Mended,
         word if word == "parked" => Target::Parked,
+        word if word == "reply" => Target::Reply,
         record => Target::Record(record),
     };
     let session = folder.is_some().then_some(EMBEDDED_SESSION);
@@ -139,6 +140,7 @@ fn run() -> Result<(), String> {
             topic: source.topic.clone(),
             format: source.format.clone(),
             source: http,
+            keep: Vec::new(),
         })
     };
     let routes: Vec<Route> = pipeline.sources.iter().filter_map(route).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use millstream_log::{Batch, Budget, Event, LogResult, Member, MemberLayer, Outgoing, Position, Sent, Writer};
 
 use crate::Break;
-use crate::trap::{Moment, Trap, Watched};
+use crate::trap::{Moment, Trap, Watched, is_reply};
 
 pub(crate) struct BrokenMember {
     real: Box<dyn Member>,
@@ -116,7 +116,7 @@ impl MemberLayer for BrokenMember {
             }
             Break::NotesFirst => {
                 let mut notes: Vec<Outgoing> =
-                    records.extract_if(.., |r| r.to.topic.ends_with(".jobs.notes")).collect();
+                    records.extract_if(.., |r| r.to.topic.ends_with(".jobs.notes") || is_reply(r)).collect();
                 self.write_plainly(&mut notes)?;
                 self.real.send(records)
             }

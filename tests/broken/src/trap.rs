@@ -41,6 +41,8 @@ pub(crate) enum Target {
     Mended,
     /// The first one that holds a record that is set aside.
     Parked,
+    /// The first one that holds a reply to a job.
+    Reply,
 }
 
 /// One fault of this process, for all its members. It springs once.
@@ -65,6 +67,11 @@ pub(crate) struct Watched {
 /// For another replica to take over and commit: a session, and the work.
 const OVERTAKING: Duration = Duration::from_secs(60);
 
+/// Who asks for replies in these tests wants them in topics of such names.
+pub(crate) fn is_reply(record: &Outgoing) -> bool {
+    record.to.topic.starts_with("replies.")
+}
+
 impl Trap {
     pub(crate) fn new(fault: Fault, target: Target) -> Self {
         Self { fault, target, sprung: AtomicBool::new(false), overtaken: Mutex::new(false), changed: Condvar::new() }
@@ -74,6 +81,7 @@ impl Trap {
     pub(crate) fn watch(&self, records: &[Outgoing], seen: &mut Watched) {
         for record in records {
             seen.is_target |= self.target == Target::Parked && record.to.topic.ends_with(".retry");
+            seen.is_target |= self.target == Target::Reply && is_reply(record);
             if let Some(id) = record.headers.get_str("millstream.dlq.id") {
                 seen.letters.insert(id.to_owned());
             } else if let Some(id) = record.headers.get_str("ce_id") {
@@ -81,7 +89,7 @@ impl Trap {
                 seen.is_target |= match &self.target {
                     Target::Record(wanted) => root == wanted,
                     Target::Mended => seen.letters.contains(root),
-                    Target::Parked => false,
+                    Target::Parked | Target::Reply => false,
                 };
             }
         }

@@ -2,6 +2,7 @@
 //! processes that are killed in the middle, on both logs.
 
 mod api;
+mod replies;
 mod stopped;
 
 use std::collections::BTreeMap;

@@ -26,6 +26,10 @@ pub fn one(job: &JobDocument, paint: Paint) -> String {
     if let Some(result) = &job.result {
         text.push_str(&format!("result: {result}\n"));
     }
+    if let Some(reply) = &job.reply {
+        let how = reply.refused.as_ref().map_or_else(String::new, |why| format!(", refused: {why}"));
+        text.push_str(&format!("reply: to `{}`{how}\n", reply.to));
+    }
     text
 }
 

@@ -299,6 +299,7 @@ fn wanted(pipeline: &Pipeline, there: &BTreeMap<String, i32>) -> Vec<TopicPlan> 
     if let Some(jobs) = &pipeline.jobs {
         add(&jobs.topic, jobs.partitions);
         add(&jobs.notes, jobs.partitions);
+        jobs.events.iter().for_each(|events| add(events, jobs.partitions));
     }
     add(&crate::control::topic(&pipeline.name), 1);
     all

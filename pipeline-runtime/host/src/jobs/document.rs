@@ -31,6 +31,19 @@ pub struct JobDocument {
     /// JSON if it is JSON, else text, else `{"base64":…}`; of one that is not kept `{"too_large":BYTES}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Box<RawValue>>,
+    /// Who asked to be told of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply: Option<ReplyDocument>,
+}
+
+/// Where the reply of a job goes.
+#[derive(Debug, Serialize)]
+pub struct ReplyDocument {
+    /// The topic.
+    pub to: String,
+    /// Why nothing goes there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// Why a job has failed.
@@ -83,6 +96,10 @@ impl JobDocument {
             error: status.error.as_ref().map(ErrorDocument::from),
             stages: status.stages.iter().map(StageDocument::from).collect(),
             result: status.result.as_ref().and_then(raw),
+            reply: status
+                .asked
+                .as_ref()
+                .map(|asked| ReplyDocument { to: asked.reply.clone(), refused: asked.refused.clone() }),
         }
     }
 }

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 
+use super::asked::Asked;
 use super::note::{Note, What};
 
 /// How a job stands.
@@ -106,6 +107,12 @@ pub struct JobStatus {
     /// The last output of the stage whose outputs are results.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Payload>,
+    /// Who wants to be told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Box<Asked>>,
+    /// What they were told last, or are about to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<JobState>,
 }
 
 /// What became of a job's records in one stage.
@@ -205,12 +212,17 @@ impl JobStatus {
             stages: Vec::new(),
             error: None,
             result: None,
+            asked: None,
+            answered: None,
         }
     }
 
     /// Adds one note.
     pub(super) fn add(&mut self, note: &Note<'_>) {
         self.changed = self.changed.max(note.at);
+        if note.asked.is_some() {
+            self.asked.clone_from(&note.asked);
+        }
         self.open += i64::from(note.root) + i64::from(note.replay);
         if note.aside {
             self.waiting -= 1;
@@ -290,6 +302,19 @@ impl JobStatus {
         let news = rest.is_some() != self.told;
         self.told = rest.is_some();
         news.then_some(rest)
+    }
+
+    /// Whether who asked is to be told now how it ended: once each time it ends.
+    pub(super) fn answer(&mut self) -> bool {
+        if !self.state.is_final() {
+            self.answered = None;
+        }
+        let wanted = self.asked.as_ref().is_some_and(|asked| asked.refused.is_none());
+        let news = wanted && self.state.is_final() && self.answered != Some(self.state);
+        if news {
+            self.answered = Some(self.state);
+        }
+        news
     }
 
     /// Whether there is nothing to be cancelled: somebody has, it was late, or it has ended.

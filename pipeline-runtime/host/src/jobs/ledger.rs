@@ -17,6 +17,8 @@ use millstream_log::{
 };
 use millstream_spec::model::{Jobs, Pipeline};
 
+use super::asked::Allowed;
+use super::event::JobEvent;
 use super::job::{JobStatus, Stopped};
 use super::note::{Note, versioned};
 use crate::clock::wall_ms;
@@ -38,6 +40,10 @@ pub(crate) struct Ledger<'a> {
     pub name: String,
     /// Static membership.
     pub instance: Option<String>,
+    /// Who may be told of jobs.
+    pub allowed: Allowed,
+    /// Partitions of the topic of events.
+    pub events: i32,
 }
 
 /// Under load statuses are written this often: what happens to a job in between is one record.
@@ -210,6 +216,7 @@ impl Ledger<'_> {
                 if let Some(news) = status.news() {
                     records.extend(order(&job, news)?.map(|change| control.record(change)));
                 }
+                records.extend(self.event(&job, status));
                 let value = serde_json::to_vec(status).unwrap_or_default();
                 let done = !status.is_open();
                 records.push(self.status(*partition, job.clone(), Some(value.into())));
@@ -219,6 +226,14 @@ impl Ledger<'_> {
             }
         }
         self.write(member, records, all)
+    }
+
+    /// How a job has ended, for who asked to be told.
+    fn event(&self, job: &Bytes, status: &mut JobStatus) -> Option<Outgoing> {
+        let topic = self.jobs.events.as_ref()?;
+        self.allowed.judge(self.pipeline, job, status.asked.as_mut()?);
+        let event = status.answer().then(|| JobEvent::of(job, status)).flatten()?;
+        Some(event.write(topic, self.events, job))
     }
 
     /// Jobs whose time is over.
@@ -347,5 +362,6 @@ pub(crate) fn worked_off(log: &dyn Log, pipeline: &Pipeline) -> LogResult<bool> 
     let Some(info) = &log.describe(&[&jobs.notes])?[0] else { return Ok(false) };
     let partitions: Vec<TopicPartition> =
         (0..info.partitions).map(|p| TopicPartition::new(jobs.notes.as_str(), p)).collect();
-    crate::idle::at_end(log, &jobs.group, &partitions)
+    // After the notes: what they come to is told in one transaction with their position.
+    Ok(crate::idle::at_end(log, &jobs.group, &partitions)? && super::replies::worked_off(log, jobs)?)
 }

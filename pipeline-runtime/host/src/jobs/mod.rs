@@ -8,22 +8,28 @@
 //! Why the sum is right: a stage reads a record only when the transaction that wrote it was committed, so the note of its
 //! end lies behind the note of its birth, and a job is never seen at zero before its last record has ended.
 
+mod asked;
 mod cancel;
 mod document;
+mod event;
 mod job;
 mod ledger;
 mod note;
 mod plan;
+mod replies;
 mod stopping;
 mod store;
 mod view;
 
+pub(crate) use asked::Allowed;
+pub use asked::Asked;
 pub use cancel::cancel;
-pub use document::{ErrorDocument, JobDocument, StageDocument};
+pub use document::{ErrorDocument, JobDocument, ReplyDocument, StageDocument};
 pub use job::{Failed, JobState, JobStatus, Payload, StageCounts, Stopped};
 pub(crate) use ledger::{Ledger, worked_off};
 pub(crate) use note::{Note, What, cut};
 pub(crate) use plan::JobsPlan;
+pub(crate) use replies::Replies;
 pub(crate) use stopping::Stopping;
 pub use store::{Filter, find, list, wait};
 pub use view::{JobsView, Seen, ViewError};

@@ -7,6 +7,7 @@ use millstream_filter_api::Headers;
 use millstream_log::{Class, LogError, LogResult, Outgoing, TopicPartition};
 use serde::{Deserialize, Serialize};
 
+use super::asked::Asked;
 use super::job::Payload;
 use super::plan::JobsPlan;
 use crate::outputs::partition_for;
@@ -42,6 +43,9 @@ pub(crate) struct Note<'a> {
     /// Attempts made.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub attempts: u32,
+    /// What the record that begins the job asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Box<Asked>>,
 }
 
 /// What happened to a record of a job.
@@ -99,7 +103,7 @@ impl<'a> Note<'a> {
     pub fn new(stage: &'a str, what: What<'a>, time: i64) -> Self {
         let at = crate::clock::wall_ms();
         let stage = Cow::Borrowed(stage);
-        Self { v: VERSION, at, stage, what, root: false, replay: false, aside: false, time, attempts: 1 }
+        Self { v: VERSION, at, stage, what, root: false, replay: false, aside: false, time, attempts: 1, asked: None }
     }
 
     /// What is written of it for a job.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millstream_log::{Log, LogResult};
-use millstream_spec::model::{Pipeline, Stage};
+use millstream_spec::model::{JobReply, Pipeline, Stage};
 
 use crate::topics::Partitions;
 
@@ -16,6 +16,8 @@ pub(crate) struct JobsPlan {
     pub partitions: i32,
     /// The output that is the result of the job; nothing where another stage gives it.
     pub gives_result: bool,
+    /// How a job's first record asks for replies, if it can.
+    pub reply: Option<Arc<JobReply>>,
 }
 
 impl JobsPlan {
@@ -30,7 +32,12 @@ impl JobsPlan {
     pub fn of_source(pipeline: &Pipeline, topics: &Partitions) -> Option<Self> {
         let jobs = pipeline.jobs.as_ref()?;
         let notes = Arc::from(jobs.notes.as_str());
-        Some(Self { notes, partitions: topics.of(&jobs.notes), gives_result: false })
+        Some(Self {
+            notes,
+            partitions: topics.of(&jobs.notes),
+            gives_result: false,
+            reply: jobs.reply.clone().map(Arc::new),
+        })
     }
 
     /// Of a command that sends dead letters back, told where notes are written; nothing where no process has run the
@@ -38,11 +45,16 @@ impl JobsPlan {
     pub fn of_letters(log: &dyn Log, notes: Option<&str>) -> LogResult<Option<Self>> {
         let Some(notes) = notes else { return Ok(None) };
         let info = log.describe(&[notes])?.swap_remove(0);
-        Ok(info.map(|info| Self { notes: Arc::from(notes), partitions: info.partitions, gives_result: false }))
+        Ok(info.map(|info| Self {
+            notes: Arc::from(notes),
+            partitions: info.partitions,
+            gives_result: false,
+            reply: None,
+        }))
     }
 
     #[cfg(test)]
     pub fn for_tests() -> Self {
-        Self { notes: Arc::from("orders.jobs.notes"), partitions: 1, gives_result: false }
+        Self { notes: Arc::from("orders.jobs.notes"), partitions: 1, gives_result: false, reply: None }
     }
 }

@@ -6,7 +6,7 @@ use millstream_log::Outgoing;
 use super::{Replica, Runner};
 use crate::ids;
 use crate::input::Input;
-use crate::jobs::{Note, Payload, What};
+use crate::jobs::{Asked, Note, Payload, What};
 use crate::outputs::Written;
 use crate::plan::StagePlan;
 use crate::retry_topic::Reason;
@@ -73,5 +73,8 @@ pub(super) fn of(plan: &StagePlan, input: &Input, what: What<'_>) -> Option<Outg
     note.replay = replay;
     note.aside = matches!(reason, Some(Reason::Parked | Reason::Behind));
     note.attempts = input.attempts.max(1);
+    if let (true, Some(reply)) = (note.root, &jobs.reply) {
+        note.asked = Asked::of(reply, &input.record.headers).map(Box::new);
+    }
     Some(note.write(jobs, ids::root(&input.id)))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread::Scope;
 
 use super::{Process, Running};
+use crate::jobs::{Allowed, JobsView, Ledger, Replies};
 use crate::run::RunOptions;
 use crate::topics::Partitions;
 use crate::{retention, trigger};
@@ -16,6 +17,49 @@ impl Running<'_> {
             self.supervise("what waits for its time", &options.stop, None, || {
                 trigger::move_due(&*log, self.pipeline, &name, &options.stop)
             });
+        });
+    }
+
+    /// Keeps what is known of jobs at hand for those who ask over HTTP.
+    pub(super) fn start_view<'s>(&'s self, scope: &'s Scope<'s, '_>, process: &Process, options: &'s RunOptions) {
+        let (Some(jobs), Some(served)) = (&self.pipeline.jobs, &self.served) else { return };
+        let view = JobsView::new(Arc::clone(&process.log), jobs);
+        served.show_jobs(&self.pipeline.name, view.clone());
+        scope.spawn(move || {
+            self.supervise("the view of jobs", &options.stop, None, || view.follow(&options.stop.child()));
+            view.stop();
+        });
+    }
+
+    /// Adds up what becomes of jobs.
+    pub(super) fn start_ledger<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        process: &Process,
+        options: &'s RunOptions,
+        topics: &Partitions,
+    ) {
+        let Some(jobs) = &self.pipeline.jobs else { return };
+        let (log, id) = (Arc::clone(&process.log), &process.id);
+        let (name, instance) = (format!("{id}.jobs"), options.instance.as_ref().map(|name| format!("{name}.jobs")));
+        let events = jobs.events.as_ref().map_or(1, |topic| topics.of(topic));
+        scope.spawn(move || {
+            self.supervise("the count of jobs", &options.stop, None, || {
+                let (log, name, instance) = (Arc::clone(&log), name.clone(), instance.clone());
+                // An order of its own for each member, so that what one leaves behind goes with it.
+                let stop = options.stop.child();
+                let allowed = Allowed::of(self.pipeline, jobs);
+                Ledger { log, stop, pipeline: &self.pipeline.name, jobs, name, instance, allowed, events }.run()
+            });
+        });
+    }
+
+    /// Tells who asked what became of their jobs.
+    pub(super) fn start_replies<'s>(&'s self, scope: &'s Scope<'s, '_>, process: &Process, options: &'s RunOptions) {
+        let name = format!("{}.replies", process.id);
+        let Some(replies) = Replies::new(Arc::clone(&process.log), self.pipeline, name) else { return };
+        scope.spawn(move || {
+            self.supervise("replies to jobs", &options.stop, None, || replies.run(&options.stop.child()));
         });
     }
 

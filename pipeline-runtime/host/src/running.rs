@@ -168,6 +168,7 @@ impl<'a> Running<'a> {
         self.start_ledger(scope, process, options, &topics);
         self.start_replies(scope, process, options);
         self.start_view(scope, process, options);
+        self.start_desk(scope, process, options);
         self.started.store(true, Ordering::Release);
         let mut reporter = Reporter::new(&*process.log, &self.pipeline.name, &process.id, listener.entries());
         let mut moves = false;

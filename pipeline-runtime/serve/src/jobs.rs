@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use futures::stream;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
@@ -20,7 +20,9 @@ use millstream_host::jobs::{JobDocument, JobsView, Seen, ViewError};
 use millstream_spec::units;
 
 use crate::access::Access;
+use crate::body::Room;
 use crate::problem::Problem;
+use crate::starting::{self, Starting};
 
 /// A long poll takes this long at most, whatever is asked for.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -30,7 +32,7 @@ const APPEARS: Duration = Duration::from_secs(1);
 const ALIVE: Duration = Duration::from_secs(15);
 
 /// The paths, for those who may ask.
-pub(crate) fn routes(served: &Served, access: &Arc<Access>) -> Router {
+pub(crate) fn routes(served: &Served, access: &Arc<Access>, room: &Room) -> Router {
     let access = Arc::clone(access);
     let guard = middleware::from_fn(move |request: Request, next: Next| {
         let access = Arc::clone(&access);
@@ -41,7 +43,10 @@ pub(crate) fn routes(served: &Served, access: &Arc<Access>) -> Router {
             }
         }
     });
+    let starting = Arc::new(Starting { served: served.clone(), room: room.clone() });
+    let start = post(starting::start).with_state(starting).fallback(starting::only_post);
     Router::new()
+        .route("/api/v1/pipelines/{pipeline}/jobs", start)
         .route("/api/v1/jobs/{job}", get(show).delete(cancel).fallback(not_this))
         .route("/api/v1/jobs/{job}/events", get(events).fallback(only_get))
         .layer(guard)

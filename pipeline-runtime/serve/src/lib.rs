@@ -4,7 +4,7 @@
 //! is the host's decision, and what is said over HTTP about it is this crate's.
 //!
 //! Start reading at [`Server::start`], then `router.rs` (which path leads where) and `requests.rs` (the way of a
-//! request). `jobs.rs` is the API of jobs. `auth.rs`, `signature.rs`, `media.rs`, `events.rs`, `rate.rs` decide and know no connection.
+//! request). `jobs.rs` is the API of jobs, `starting.rs` starts one. `auth.rs`, `signature.rs`, `media.rs`, `events.rs`, `rate.rs` decide and know no connection.
 
 mod access;
 mod auth;
@@ -20,6 +20,7 @@ mod result;
 mod router;
 mod server;
 mod signature;
+mod starting;
 mod tls;
 
 pub use server::{Config, Listen, Route, ServeError, Server};

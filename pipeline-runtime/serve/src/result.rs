@@ -31,7 +31,7 @@ pub(crate) async fn of(view: &JobsView, job: &str, time: Duration) -> Result<Res
 /// The answer to who waits for a job, if it has ended.
 fn ended(job: &str, status: &JobStatus) -> Option<Result<Response, Problem>> {
     Some(match status.state {
-        JobState::Accepted | JobState::Running | JobState::Waiting => return None,
+        JobState::Accepted | JobState::Scheduled | JobState::Running | JobState::Waiting => return None,
         JobState::Done => Ok(payload(status.result.as_ref())),
         JobState::Cancelled => {
             Err(Problem::new(StatusCode::CONFLICT, "job_cancelled", format!("job {job} was cancelled")))

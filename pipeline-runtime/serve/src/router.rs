@@ -27,7 +27,7 @@ pub(crate) fn router(served: &Served, routes: &[Route], access: Access) -> Route
         let door = Arc::new(Door::new(route, served.clone(), room.clone()));
         router.route(&route.source.path, any(take_in).with_state(door))
     });
-    standing.merge(doors).merge(jobs::routes(served, &Arc::new(access))).fallback(nothing_here)
+    standing.merge(doors).merge(jobs::routes(served, &Arc::new(access), &room)).fallback(nothing_here)
 }
 
 async fn nothing_here(uri: Uri) -> Problem {

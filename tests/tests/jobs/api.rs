@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use millstream_test_kafka::{KafkaCluster, unique};
 use millstream_tests::http_client::{Answer, HttpClient, authority, wait_ready};
 use millstream_tests::http_server::{HttpServer, Reply};
-use millstream_tests::process::Process;
+use millstream_tests::process::{Process, wait_until};
 use millstream_tests::site::Site;
 
-use crate::{PATIENCE, SESSION};
+use crate::{PATIENCE, SESSION, said};
 
 /// Two sources, one of which answers with results. Orders for tea are good, for stones bad; cups hang.
 fn pipeline(site: &Site, name: &str, url: &str) -> PathBuf {
@@ -93,6 +93,8 @@ fn round_trip(site: &Site, name: &str) {
     let again = here.request("DELETE", &path, &[], b"").expect("an answer");
     assert_eq!((again.status, &again.json()["code"]), (409, &"job_ended".into()), "{again:?}");
 
+    ordered(site, name, &mut here, &mut there);
+
     // What is no question gets a clear answer.
     let unknown = get(&mut here, "/api/v1/jobs/nobody", &[]);
     assert_eq!((unknown.status, &unknown.json()["code"]), (404, &"unknown_job".into()));
@@ -116,6 +118,60 @@ fn round_trip(site: &Site, name: &str) {
     }
     running[1].signal("TERM");
     running[1].succeed(PATIENCE);
+}
+
+/// Jobs that are started over the API, now and later.
+fn ordered(site: &Site, name: &str, here: &mut HttpClient, there: &mut HttpClient) {
+    const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+    let at = format!("/api/v1/pipelines/{name}/jobs");
+    let mut order = |body: &str| here.request("POST", &at, JSON, body.as_bytes()).expect("an answer");
+    let mut state = |job: &str, wanted: &str| {
+        let mut last = None;
+        wait_until(PATIENCE, || {
+            let answer = there.request("GET", &format!("/api/v1/jobs/{job}"), &[], b"").expect("an answer");
+            last = Some(answer.json());
+            last.as_ref().is_some_and(|document| document["state"] == wanted)
+        });
+        let document = last.expect("an answer");
+        assert_eq!(document["state"], wanted, "{document}");
+        document
+    };
+    let now = order(r#"{"value": {"sku": "tea"}, "source": "orders", "id": "by-hand"}"#);
+    assert_eq!((now.status, now.json()), (202, serde_json::json!({ "job": "by-hand" })));
+    assert_eq!(now.header("location"), Some("/api/v1/jobs/by-hand"));
+    assert_eq!(state("by-hand", "done")["result"]["total"], 700);
+    let soon = order(r#"{"value": {"sku": "tea"}, "source": "orders", "id": "soon", "after": "1s"}"#);
+    assert!(soon.status == 202 && soon.json()["at"].is_string(), "{soon:?}");
+    state("soon", "done");
+
+    let later = order(r#"{"value": {"sku": "tea"}, "source": "orders", "id": "later", "at": "2100-01-01T00:00:00Z"}"#);
+    assert_eq!((later.status, &later.json()["at"]), (202, &"2100-01-01T00:00:00Z".into()), "{later:?}");
+    assert_eq!(state("later", "scheduled")["starts"], "2100-01-01T00:00:00Z");
+    let command = |words: &[&str]| site.command(words.iter().copied()).output().expect("it starts");
+    let listed = command(&["jobs", "ls", name, "--state", "scheduled", "-o", "json"]);
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&listed.stdout).expect("JSON")["count"], 1);
+    let other = order(r#"{"value": {"sku": "cup"}, "source": "orders", "id": "later", "after": "9h"}"#);
+    assert_eq!((other.status, &other.json()["code"]), (409, &"job_waits".into()), "{other:?}");
+    let taken = command(&["trigger", name, "--cancel", "later"]);
+    assert!(taken.status.success(), "{}", said(&taken));
+    state("later", "cancelled");
+
+    for (body, status, code) in [
+        (r#"{"source": "nowhere"}"#, 422, "unknown_source"),
+        ("{}", 422, "ambiguous_source"),
+        (r#"{"source": "orders"}"#, 422, "trigger_no_value"),
+        (r#"{"source": "orders", "value": 1, "at": "soon"}"#, 422, "bad_order"),
+        ("[", 400, "bad_order"),
+    ] {
+        let refused = order(body);
+        assert_eq!((refused.status, &refused.json()["code"]), (status, &code.into()), "{body}: {refused:?}");
+    }
+    let form = here.request("POST", &at, &[("content-type", "text/plain")], b"{}").expect("an answer");
+    assert_eq!((form.status, &form.json()["code"]), (415, &"unsupported_media_type".into()));
+    let nobody = here.request("POST", "/api/v1/pipelines/nobody/jobs", JSON, b"{}").expect("an answer");
+    assert_eq!((nobody.status, &nobody.json()["code"]), (404, &"unknown_pipeline".into()));
+    let read = here.request("GET", &at, &[], b"").expect("an answer");
+    assert_eq!((read.status, read.header("allow")), (405, Some("POST")));
 }
 
 #[test]

@@ -8,6 +8,9 @@ use crate::terminal::{Paint, table};
 pub fn one(job: &JobDocument, paint: Paint) -> String {
     let mut text = format!("{}  {}\n", paint.bold(&job.job), job.state);
     text.push_str(&format!("accepted {}, changed {}\n", job.accepted, job.changed));
+    if let Some(starts) = &job.starts {
+        text.push_str(&format!("starts {starts}\n"));
+    }
     if job.open > 0 {
         text.push_str(&format!("{} records on their way, {} of them set aside\n", job.open, job.waiting));
     }

@@ -23,6 +23,7 @@ use millstream_spec::model::{Pipeline, Source};
 use tokio::sync::oneshot;
 
 use crate::jobs::{JobsPlan, JobsView};
+use crate::trigger::Desk;
 
 pub use desk::{Answer, Item};
 pub use names::Name;
@@ -51,13 +52,17 @@ struct ServedInner {
     standing: Standing,
     /// How the jobs of pipelines stand, by the pipelines' names.
     jobs: Mutex<BTreeMap<String, JobsView>>,
+    /// Where jobs of pipelines are started, by the pipelines' names.
+    desks: Mutex<BTreeMap<String, Desk>>,
 }
 
 impl Served {
     /// Nothing yet.
     pub fn new(fits: FitsOf) -> Self {
         let (intakes, standing) = (Mutex::default(), Standing::default());
-        Self { inner: Arc::new(ServedInner { intakes, fits, standing, jobs: Mutex::default() }) }
+        Self {
+            inner: Arc::new(ServedInner { intakes, fits, standing, jobs: Mutex::default(), desks: Mutex::default() }),
+        }
     }
 
     /// The intake of the source that writes a topic, once there is one.
@@ -78,6 +83,16 @@ impl Served {
     /// The jobs of a pipeline are followed from now on.
     pub(crate) fn show_jobs(&self, pipeline: &str, view: JobsView) {
         lock(&self.inner.jobs).insert(pipeline.to_owned(), view);
+    }
+
+    /// Where jobs of a pipeline are started, once it has begun.
+    pub fn desk(&self, pipeline: &str) -> Option<Desk> {
+        lock(&self.inner.desks).get(pipeline).cloned()
+    }
+
+    /// Jobs of a pipeline are started here from now on.
+    pub(crate) fn open_desk(&self, pipeline: &str, desk: Desk) {
+        lock(&self.inner.desks).insert(pipeline.to_owned(), desk);
     }
 
     /// How the process stands.

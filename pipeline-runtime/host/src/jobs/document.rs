@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::job::{Failed, JobStatus, Payload, StageCounts};
+use super::job::{Failed, JobState, JobStatus, Payload, StageCounts};
 
 /// A job. Times are RFC 3339.
 #[derive(Debug, Serialize)]
@@ -17,6 +17,9 @@ pub struct JobDocument {
     pub accepted: String,
     /// When it last changed.
     pub changed: String,
+    /// When it starts, where that is later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts: Option<String>,
     /// Records of it that have not ended.
     pub open: i64,
     /// Of them, those that are set aside.
@@ -90,6 +93,7 @@ impl JobDocument {
             state: status.state.word(),
             accepted: moment(status.accepted),
             changed: moment(status.changed),
+            starts: status.due.filter(|_| status.state == JobState::Scheduled).map(moment),
             open: status.open,
             waiting: status.waiting,
             dead_letters: status.letters,

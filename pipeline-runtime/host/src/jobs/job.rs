@@ -12,6 +12,8 @@ use super::note::{Note, What};
 pub enum JobState {
     /// Its record is in the log, and no stage has ended with it.
     Accepted,
+    /// Its record is to be written later.
+    Scheduled,
     /// Some record of it is on its way.
     Running,
     /// All that is left of it was set aside.
@@ -26,13 +28,14 @@ pub enum JobState {
 
 impl JobState {
     /// All there are, in the order a job takes them.
-    pub const ALL: [Self; 6] =
-        [Self::Accepted, Self::Running, Self::Waiting, Self::Done, Self::Failed, Self::Cancelled];
+    pub const ALL: [Self; 7] =
+        [Self::Accepted, Self::Scheduled, Self::Running, Self::Waiting, Self::Done, Self::Failed, Self::Cancelled];
 
     /// As people type and read it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
+            Self::Scheduled => "scheduled",
             Self::Running => "running",
             Self::Waiting => "waiting",
             Self::Done => "done",
@@ -98,6 +101,12 @@ pub struct JobStatus {
     /// Whether the control topic says so to the stages.
     #[serde(default, skip_serializing_if = "is_false")]
     pub told: bool,
+    /// When its record is to be written, ms since 1970; of one that nobody has written yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<i64>,
+    /// It was for later and was taken back: no record of it will come.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub gone: bool,
     /// By stage, in the order in which it met them.
     #[serde(default)]
     pub stages: Vec<StageCounts>,
@@ -204,11 +213,17 @@ impl JobStatus {
             changed: note.at,
             notes: 0,
             // Its records were counted in a past of which nothing is known: one of them at least was on its way.
-            open: i64::from(!note.root && !note.replay && !matches!(note.what, What::Accepted | What::Redriven)),
+            open: i64::from(
+                !note.root
+                    && !note.replay
+                    && !matches!(note.what, What::Accepted | What::Scheduled { .. } | What::Redriven),
+            ),
             waiting: i64::from(note.aside),
             letters: i64::from(note.what == What::Redriven),
             stopped: None,
             told: false,
+            due: None,
+            gone: false,
             stages: Vec::new(),
             error: None,
             result: None,
@@ -228,7 +243,20 @@ impl JobStatus {
             self.waiting -= 1;
         }
         match &note.what {
-            What::Accepted => {}
+            What::Accepted => {
+                if self.due.take().is_some() {
+                    (self.accepted, self.begun) = (note.time, note.at);
+                }
+            }
+            What::Scheduled { due } => self.due = Some(*due),
+            What::TakenBack => {
+                self.due = None;
+                // Else it is a job of the same id that has begun before.
+                if self.stages.is_empty() {
+                    self.gone = true;
+                    self.stopped.get_or_insert(Stopped::Cancelled);
+                }
+            }
             What::Cancel => self.stop(Stopped::Cancelled),
             What::Redriven => {
                 self.open += 1;
@@ -284,7 +312,11 @@ impl JobStatus {
 
     /// Its time is over at `now`, if it may take `deadline` milliseconds: whether that is news.
     pub(super) fn expire(&mut self, deadline: i64, now: i64) -> bool {
-        if self.stopped.is_some() || self.state.is_final() || now.saturating_sub(self.begun) < deadline {
+        if self.stopped.is_some()
+            || self.state.is_final()
+            || self.state == JobState::Scheduled
+            || now.saturating_sub(self.begun) < deadline
+        {
             return false;
         }
         self.stop(Stopped::Deadline);
@@ -297,8 +329,8 @@ impl JobStatus {
     /// What the stages are to be told now, if it is something else than they know: that the rest of the job is dropped, or
     /// that there is no rest.
     pub(super) fn news(&mut self) -> Option<Option<Stopped>> {
-        // Of an accepted one nothing is open yet, and its record is still to come.
-        let rest = self.stopped.filter(|_| self.open > 0 || self.stages.is_empty());
+        // Of an accepted one, or one for later, nothing is open yet, and its record is still to come.
+        let rest = self.stopped.filter(|_| self.open > 0 || self.stages.is_empty() && !self.gone);
         let news = rest.is_some() != self.told;
         self.told = rest.is_some();
         news.then_some(rest)
@@ -327,6 +359,8 @@ impl JobStatus {
             JobState::Cancelled
         } else if self.letters > 0 || self.stopped.is_some() {
             JobState::Failed
+        } else if self.stages.is_empty() && self.due.is_some() {
+            JobState::Scheduled
         } else if self.stages.is_empty() {
             JobState::Accepted
         } else if self.open == 0 {

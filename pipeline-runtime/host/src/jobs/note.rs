@@ -54,6 +54,13 @@ pub(crate) struct Note<'a> {
 pub(crate) enum What<'a> {
     /// A source has written it.
     Accepted,
+    /// Its record will be written later.
+    Scheduled {
+        /// Then, ms since 1970.
+        due: i64,
+    },
+    /// Its record was to be written later, and will not be.
+    TakenBack,
     /// It went on.
     Forwarded {
         /// How often what it became will be read by stages of this pipeline.
@@ -126,7 +133,7 @@ impl<'a> Note<'a> {
     pub fn says_nothing_new(&self) -> bool {
         match self.what {
             What::Duplicate => self.root || self.replay,
-            What::Cancel => true,
+            What::Cancel | What::TakenBack => true,
             _ => false,
         }
     }
@@ -189,6 +196,8 @@ mod tests {
         assert_eq!(Note::read(&value).ok().as_ref(), Some(&note));
         for what in [
             What::Accepted,
+            What::Scheduled { due: -7 },
+            What::TakenBack,
             What::Parked,
             What::Cancel,
             What::Redriven,

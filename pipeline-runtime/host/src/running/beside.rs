@@ -7,6 +7,7 @@ use super::{Process, Running};
 use crate::jobs::{Allowed, JobsView, Ledger, Replies};
 use crate::run::RunOptions;
 use crate::topics::Partitions;
+use crate::trigger::Desk;
 use crate::{retention, trigger};
 
 impl Running<'_> {
@@ -28,6 +29,20 @@ impl Running<'_> {
         scope.spawn(move || {
             self.supervise("the view of jobs", &options.stop, None, || view.follow(&options.stop.child()));
             view.stop();
+        });
+    }
+
+    /// Starts jobs that are ordered over HTTP.
+    pub(super) fn start_desk<'s>(&'s self, scope: &'s Scope<'s, '_>, process: &Process, options: &'s RunOptions) {
+        let Some(served) = &self.served else { return };
+        let (desk, orders) = Desk::new();
+        served.open_desk(&self.pipeline.name, desk);
+        let log = Arc::clone(&process.log);
+        scope.spawn(move || {
+            self.supervise("jobs that are ordered", &options.stop, None, || {
+                orders.run(&*log, self.pipeline, &options.stop);
+                Ok(())
+            });
         });
     }
 

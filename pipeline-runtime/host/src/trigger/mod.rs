@@ -4,6 +4,7 @@
 //! yet, `mover.rs` writes it when it is, `cancel.rs` takes it back.
 
 mod cancel;
+mod desk;
 mod later;
 mod mover;
 
@@ -18,12 +19,13 @@ use millstream_spec::model::{IdRule, Pipeline, Source, SourceKind};
 use crate::clock::wall_ms;
 use crate::ids::{self, ID_HEADER, InputIds, SOURCE_HEADER};
 use crate::intake;
-use crate::jobs::{self, JobsPlan, Note, What};
+use crate::jobs::{self, JobState, JobsPlan, Note, What};
 use crate::outputs::partition_for;
 use crate::plan::codec_of;
 use crate::source::schedule::TickValue;
 
 pub use cancel::{Cancelled, cancel};
+pub use desk::{Desk, Order, OrderError, Ordered};
 pub use later::{Waiting, keep, waiting};
 pub(crate) use later::{announced, topic};
 pub(crate) use mover::run as move_due;
@@ -154,8 +156,11 @@ impl Job {
     /// by an id that comes again, it would be the beginning of another life.
     fn note(&self, log: &dyn Log, pipeline: &Pipeline, time: i64) -> LogResult<Option<Outgoing>> {
         let own = pipeline.sources.iter().any(|source| source.topic == self.topic && source.writes());
-        if own && pipeline.jobs.is_some() && jobs::find(log, pipeline, self.id.as_bytes())?.is_some() {
-            return Ok(None);
+        if own && pipeline.jobs.is_some() {
+            let known = jobs::find(log, pipeline, self.id.as_bytes())?;
+            if known.is_some_and(|status| status.state != JobState::Scheduled) {
+                return Ok(None);
+            }
         }
         let notes = pipeline.jobs.as_ref().filter(|_| own).map(|jobs| jobs.notes.as_str());
         let plan = JobsPlan::of_letters(log, notes)?;

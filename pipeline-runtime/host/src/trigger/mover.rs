@@ -16,6 +16,7 @@ use super::later::{JOB, Kept};
 use super::{topic, unwritten};
 use crate::clock::wall_ms;
 use crate::control::{Control, Follower, decode, encode};
+use crate::jobs::{JobsPlan, Note, What};
 use crate::shared::Stop;
 
 /// Between two looks at the clock and at what is new.
@@ -92,6 +93,8 @@ struct Owner<'a> {
     dealt: HashMap<String, i64>,
     /// Due, and the log does not take them.
     refused: HashSet<String>,
+    /// Nobody has said that they wait.
+    untold: Vec<String>,
     fresh: bool,
     not_before: Option<Instant>,
 }
@@ -106,7 +109,8 @@ impl<'a> Owner<'a> {
     ) -> Self {
         let (known, queue, dealt) = (HashMap::new(), BTreeSet::new(), HashMap::new());
         let refused = HashSet::new();
-        Self { log, pipeline, control, follower, anchor, known, queue, dealt, refused, fresh: true, not_before: None }
+        let (untold, fresh, not_before) = (Vec::new(), true, None);
+        Self { log, pipeline, control, follower, anchor, known, queue, dealt, refused, untold, fresh, not_before }
     }
 
     /// One look, and one transaction if there is something to do.
@@ -119,6 +123,7 @@ impl<'a> Owner<'a> {
         }
         let mut out = Vec::new();
         let mut dealt = self.answer(&mut out)?;
+        self.tell(&mut out)?;
         if self.not_before.is_none_or(|at| Instant::now() >= at) {
             self.not_before = None;
             self.start_due(&mut out, &mut dealt)?;
@@ -156,6 +161,8 @@ impl<'a> Owner<'a> {
             );
             self.refused.insert(key.clone());
         }
+        // What was said of others went with the transaction.
+        self.untold = self.known.keys().cloned().collect();
         Ok(())
     }
 
@@ -179,9 +186,26 @@ impl<'a> Owner<'a> {
             }
             let due = decode::<Kept>(key, &entry.value)?.due;
             self.known.insert(key.clone(), (due, entry.offset));
+            self.untold.push(key.clone());
             self.queue.insert((due, key.clone()));
         }
         Ok(())
+    }
+
+    /// Says of jobs that were not seen before that they wait, where the pipeline tracks its jobs. Whoever is the owner says so once
+    /// more: it is true for as long as they wait.
+    fn tell(&mut self, out: &mut Vec<Outgoing>) -> LogResult<()> {
+        let fresh = std::mem::take(&mut self.untold);
+        let Some(plan) = self.notes()?.filter(|_| !fresh.is_empty()) else { return Ok(()) };
+        for key in fresh {
+            let (Some((due, _)), Some(id)) = (self.known.get(&key), key.strip_prefix(JOB)) else { continue };
+            out.push(Note::new("", What::Scheduled { due: *due }, *due).write(&plan, id.as_bytes()));
+        }
+        Ok(())
+    }
+
+    fn notes(&self) -> LogResult<Option<JobsPlan>> {
+        JobsPlan::of_letters(self.log, self.pipeline.jobs.as_ref().map(|jobs| jobs.notes.as_str()))
     }
 
     /// Takes back what somebody wants no more; the keys that are dealt with then.
@@ -201,6 +225,9 @@ impl<'a> Owner<'a> {
             let waits = self.known.contains_key(&job);
             if waits {
                 out.push(self.control.record((job.clone(), None)));
+                if let Some(plan) = self.notes()? {
+                    out.push(Note::new("", What::TakenBack, wall_ms()).write(&plan, id.as_bytes()));
+                }
                 dealt.push(job);
             }
             let answer = Request { taken_back: Some(waits), ..request };

@@ -116,6 +116,34 @@ fn an_accepted_job_that_is_cancelled_is_told_until_its_record_has_ended() {
 }
 
 #[test]
+fn a_job_for_later_is_scheduled_until_it_starts() {
+    let scheduled = || note("", What::Scheduled { due: 5_000 });
+    let mut notes = vec![scheduled(), scheduled()];
+    let mut waits = sum(&notes);
+    assert_eq!((waits.state, waits.open, waits.due, waits.is_open()), (JobState::Scheduled, 0, Some(5_000), true));
+    assert!(!waits.expire(1, i64::MAX), "its time begins when it starts");
+    notes.push(Note { time: 5_000, at: 5_001, ..note("", What::Accepted) });
+    let started = sum(&notes);
+    assert_eq!((started.state, started.accepted, started.begun), (JobState::Accepted, 5_000, 5_001));
+    // Where the source is a topic of others nobody says that it is accepted.
+    let met = sum(&[scheduled(), root(note("split", forwarded(1)))]);
+    assert_eq!((met.state, met.open), (JobState::Running, 1));
+
+    waits.add(&note("", What::TakenBack));
+    assert_eq!((waits.state, waits.due, waits.is_open()), (JobState::Cancelled, None, false));
+    assert_eq!(waits.news(), None, "no stage has to drop anything");
+    // Cancelled, and not taken back: its record is dropped when it comes.
+    let mut dropped = sum(&[scheduled(), note("", What::Cancel)]);
+    assert_eq!((dropped.state, dropped.news()), (JobState::Cancelled, Some(Some(Stopped::Cancelled))));
+    dropped.add(&note("", What::Accepted));
+    dropped.add(&root(note("split", What::Dropped)));
+    assert_eq!((dropped.news(), dropped.is_open()), (Some(None), false));
+    // A job of the same id that has begun before is another matter.
+    let before = sum(&[root(note("split", dead())), scheduled(), note("", What::TakenBack)]);
+    assert_eq!(before.state, JobState::Failed);
+}
+
+#[test]
 fn a_late_job_has_failed() {
     let at = |note: Note<'static>, at| Note { at, ..note };
     let mut status = sum(&[at(root(note("split", forwarded(1))), 5_000)]);

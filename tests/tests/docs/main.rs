@@ -125,7 +125,7 @@ fn what_is_refused_for_now_is_on_its_page() {
     let list =
         commands.split_once("COMMANDS: &[&str] = &[").and_then(|(_, rest)| rest.split_once("];")).expect("a list").0;
     let names: Vec<&str> = keys.chain(list.split('"').skip(1).step_by(2)).collect();
-    assert!(names.len() > 15, "{names:?}");
+    assert!(names.len() > 3, "{names:?}");
     let word = |c: char| !(c.is_alphanumeric() || c == '_');
     let missing: Vec<_> = names.iter().filter(|name| !page.split(word).any(|w| w == **name)).collect();
     assert!(missing.is_empty(), "docs/not-yet.md does not name {missing:?}");

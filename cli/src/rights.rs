@@ -51,6 +51,7 @@ impl Needs {
         let read: BTreeSet<&str> = pipeline.stages.iter().flat_map(|s| &s.inputs).map(|i| i.topic.as_str()).collect();
         for stage in &pipeline.stages {
             groups.push(group(&stage.group));
+            groups.extend(stage.singleton.then(|| group(&millstream_host::lease_group(&stage.group))));
             topics.push(owned(&stage.dlq, &[]));
             if stage.dedup.is_some() {
                 topics.push(owned(&stage.state, &[Delete]));

@@ -66,7 +66,10 @@ fn row(stage: &StageStatus, processes: usize, now: i64) -> Vec<String> {
     row.push(grouped(stage.dead_letters) + if stage.more_dead_letters { "+" } else { "" });
     let replicas = &stage.replicas;
     let per_process = replicas.ordered.unwrap_or(replicas.file) as usize;
-    row.push(format!("{}/{}", replicas.running, per_process * replicas.processes.len()));
+    let processes_that_work = replicas.processes.len() - replicas.standby.len().min(replicas.processes.len());
+    let wanted =
+        per_process * if replicas.standby.is_empty() { replicas.processes.len() } else { processes_that_work.max(1) };
+    row.push(format!("{}/{wanted}", replicas.running));
     row.push(notes(stage, processes, now).join("; "));
     row
 }
@@ -78,6 +81,13 @@ fn notes(stage: &StageStatus, processes: usize, now: i64) -> Vec<String> {
     }
     if let Some(n) = stage.replicas.ordered {
         notes.push(format!("scaled to {n} per process (file: {})", stage.replicas.file));
+    }
+    if !stage.replicas.standby.is_empty() {
+        notes.push(format!(
+            "{} stand{} by",
+            stage.replicas.standby.len(),
+            if stage.replicas.standby.len() == 1 { "s" } else { "" }
+        ));
     }
     if stage.held_keys > 0 {
         let keys = if stage.held_keys == 1 { "key" } else { "keys" };
@@ -147,6 +157,7 @@ mod tests {
                 ordered,
                 running: 3,
                 processes: [("p".to_owned(), 2), ("q".to_owned(), 1)].into(),
+                standby: Vec::new(),
             },
             waiting: None,
             trouble: None,

@@ -34,6 +34,12 @@ pub fn run(args: ScaleArgs, cx: &Context) -> Outcome {
     let target = Target::load(&args.target, &cx.registry, cx.paint_errors())?;
     let stage = target.stage("scale")?;
     let name = format!("{}.{}", target.pipeline.name, stage.name);
+    if let Some(n) = args.replicas.filter(|n| stage.singleton && *n > 1) {
+        let what = format!("`{name}` is a singleton: one replica works in the whole cluster, and {n} cannot be had");
+        return Err(
+            Failure::wrong(what).help("further processes that run it stand by; 0 stops it, `--reset` undoes that")
+        );
+    }
     let (order, said) = match args.replicas {
         Some(replicas) => (
             Orders::scale(&stage.name, replicas, units::now()).map_err(|e| Failure::log(&e))?,

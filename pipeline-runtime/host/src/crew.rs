@@ -144,6 +144,11 @@ impl<'a> Crew<'a> {
         *lock(&self.trouble) = Some(Trouble { at: wall_ms(), message, gave_up });
     }
 
+    /// Of so many as are wanted here: one at most of a singleton.
+    pub fn may_have(&self, wanted: u32) -> u32 {
+        if self.stage.singleton { wanted.min(1) } else { wanted }
+    }
+
     /// Replicas there shall be.
     pub fn wanted(&self) -> u32 {
         self.wanted.load(Ordering::Acquire)
@@ -194,7 +199,8 @@ impl<'a> Crew<'a> {
         let now = slots.iter().map(|s| s.status.now()).fold(InHand::default(), InHand::plus);
         StageReport {
             wanted: self.wanted(),
-            running: slots.iter().filter(|s| matches!(s.state, State::Works | State::Leaves)).count() as u32,
+            running: slots.iter().filter(|s| s.is_there() && !s.status.stands_by()).count() as u32,
+            standby: slots.iter().filter(|s| s.is_there() && s.status.stands_by()).count() as u32,
             paused: self.paused.load(Ordering::Acquire),
             counts: Counts {
                 read: totals.read,
@@ -229,6 +235,11 @@ fn open_breaker(slots: &[Slot]) -> Option<Trouble> {
 }
 
 impl Slot {
+    /// Whether it has a replica.
+    fn is_there(&self) -> bool {
+        matches!(self.state, State::Works | State::Leaves)
+    }
+
     fn empty() -> Self {
         Self { status: Arc::default(), state: State::Absent, stop: None }
     }

@@ -33,6 +33,7 @@ mod retry_topic;
 mod run;
 mod running;
 mod shared;
+mod singleton;
 mod source;
 mod summary;
 mod tap;
@@ -51,6 +52,7 @@ pub use ids::{ID_HEADER, key_fields, root};
 pub use outputs::partition_for;
 pub use run::{Progress, RunError, RunOptions, run};
 pub use shared::{Stop, Totals};
+pub use singleton::lease_group;
 pub use source::ticks::{id as tick_id, rfc3339, stem as tick_stem};
 pub use source::{
     Alive, Fault, Maker, Makers, Next, NoMakers, Opening, SourcePosition, check_generator, check_schedule,

@@ -44,6 +44,8 @@ pub struct StagePlan {
     pub calls: bool,
     /// Whether a dead letter holds its key.
     pub hold: bool,
+    /// Whether one replica works in the whole cluster.
+    pub singleton: bool,
     /// Transactions or not.
     pub delivery: Delivery,
     /// Per record and attempt.
@@ -137,6 +139,7 @@ impl StagePlan {
             retry: Arc::from(stage.retry_topic.as_str()),
             calls,
             hold: stage.hold_key,
+            singleton: stage.singleton,
             delivery: match pipeline.delivery {
                 model::Delivery::ExactlyOnce => Delivery::ExactlyOnce,
                 model::Delivery::AtLeastOnce => Delivery::AtLeastOnce,

@@ -32,6 +32,7 @@ use crate::replay::in_place::{Replays, Round};
 use crate::replica::{Left, Replica, ReplicaContext};
 use crate::run::RunOptions;
 use crate::shared::{ReplicaStatus, Stop};
+use crate::singleton;
 use crate::source::alive::{self, Touch};
 use crate::source::{self, SourceContext};
 use crate::topics::{self, Partitions, Prepared, Wishes};
@@ -138,7 +139,7 @@ impl<'a> Running<'a> {
                     tracing::info!(stage = %crew.stage.group, "{what}");
                 }
                 crew.retry_made.store(orders.retry.contains(&crew.stage.name), Ordering::Release);
-                let wanted = orders.wanted(&crew.stage.name, crew.stage.replicas);
+                let wanted = crew.may_have(orders.wanted(&crew.stage.name, crew.stage.replicas));
                 if crew.wanted() != wanted {
                     tracing::info!(stage = %crew.stage.group, replicas = wanted, "scaled by order");
                 }
@@ -228,11 +229,7 @@ impl<'a> Running<'a> {
             let ended = self.supervise(&what, &stop, Some(&*crew), || {
                 // Also after a panic: what the member had committed stays counted.
                 let _close = Closing(&status);
-                // An order of its own for each member, so that what one leaves behind goes with it.
-                while Replica::join(ReplicaContext { stop: stop.child(), ..cx.clone() })?.run()? == Left::ToJoinAgain {
-                    status.close();
-                }
-                Ok(())
+                if cx.plan.singleton { singleton::run(&cx, work) } else { work(cx.clone()) }
             });
             crew.ended(number, ended == Ended::GaveUp);
         });
@@ -437,6 +434,15 @@ impl<'a> Running<'a> {
         tracing::error!("{text}");
         failed.push(Reason { part: part.to_owned(), code: error.code, text, more: 0 });
     }
+}
+
+/// One replica, as often as it has to join anew.
+fn work(cx: ReplicaContext) -> LogResult<()> {
+    // An order of its own for each member, so that what one leaves behind goes with it.
+    while Replica::join(ReplicaContext { stop: cx.stop.child(), ..cx.clone() })?.run()? == Left::ToJoinAgain {
+        cx.status.close();
+    }
+    Ok(())
 }
 
 /// How a supervised thread ended.

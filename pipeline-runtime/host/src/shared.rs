@@ -142,6 +142,8 @@ pub struct ReplicaStatus {
     joined: Mutex<Option<Instant>>,
     /// Whether the group has given it partitions.
     assigned: AtomicBool,
+    /// Whether another replica works, and this one only if that one goes.
+    stands_by: AtomicBool,
     /// Written once a turn.
     now: Mutex<InHand>,
     /// Since when its breaker is open, ms since 1970; 0 for closed.
@@ -263,6 +265,16 @@ impl ReplicaStatus {
     /// It joins its group.
     pub fn set_joined(&self) {
         *lock(&self.joined) = Some(Instant::now());
+    }
+
+    /// Another replica works; or not any more.
+    pub fn set_standing_by(&self, stands_by: bool) {
+        self.stands_by.store(stands_by, Ordering::Release);
+    }
+
+    /// Whether it works only if another one goes.
+    pub fn stands_by(&self) -> bool {
+        self.stands_by.load(Ordering::Acquire)
     }
 
     /// The group has given it partitions.

@@ -15,6 +15,8 @@ pub const PARTITIONS: i32 = 12;
 #[derive(Clone)]
 pub(crate) struct Options {
     pub replicas: u32,
+    /// One replica works in the whole cluster.
+    pub singleton: bool,
     pub concurrency: u32,
     pub order: Order,
     pub timeout: Duration,
@@ -43,6 +45,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             replicas: 1,
+            singleton: false,
             concurrency: 64,
             order: Order::Key,
             timeout: Duration::from_secs(30),
@@ -59,6 +62,10 @@ impl Options {
     pub(crate) fn with(&self, node: &Node, issues: &mut Vec<Issue>) -> Self {
         let mut all = self.clone();
         set(&mut all.replicas, read::whole(node, "replicas"));
+        if node.get("singleton").is_some_and(|n| n.kind == NodeKind::Bool(true)) {
+            issues.extend(node.get("replicas").filter(|_| all.replicas > 1).map(one_replica));
+            (all.singleton, all.replicas) = (true, 1);
+        }
         set(&mut all.concurrency, read::whole(node, "concurrency"));
         set(&mut all.timeout, read::duration(node, "timeout"));
         set(&mut all.order, read::text(node, "order").and_then(order));
@@ -101,6 +108,12 @@ impl Options {
     pub(crate) fn settled_hold(&self) -> bool {
         self.hold_key && self.order == Order::Key
     }
+}
+
+fn one_replica(node: &Node) -> Issue {
+    let message = "of a `singleton` one replica works in the whole cluster, and here more are asked for";
+    let issue = Issue::error(node.span, "conflicting_keys", message);
+    issue.help("leave `replicas` out: every process that runs the stage stands by for it")
 }
 
 fn no_key_to_hold(node: &Node, order: Order) -> Issue {

@@ -39,6 +39,9 @@ fn readers(pipeline: &Pipeline, reads: &dyn Fn(&Input) -> bool, indent: &str, ou
             [] => write!(line, ": sets the key"),
             filters => write!(line, ": {}", filters.join(", ")),
         };
+        if stage.singleton {
+            line.push_str(" singleton");
+        }
         if stage.replicas > 1 {
             let _ = write!(line, " x{}", stage.replicas);
         }

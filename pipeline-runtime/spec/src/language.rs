@@ -351,7 +351,7 @@ static STAGE: Shape = Shape::Named(
                 key!("outputs", Shape::Names(&rules::OWN_NAME, &OUTPUT, 0), "settings per named output"),
                 REPLICAS, CONCURRENCY, ORDER, TIMEOUT, RETRY, DEDUP, ON_FAILURE, DEAD_LETTER,
                 later!("priority"),
-                later!("singleton"),
+                key!("singleton", Shape::Flag, "one replica works in the whole cluster, the others stand by; default false"),
                 later!("isolate"),
                 later!("compensate"),
                 later!("deadline"),

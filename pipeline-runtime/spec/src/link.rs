@@ -400,6 +400,7 @@ pub(crate) fn stage(
         filters: flow.filters,
         outputs,
         replicas: options.replicas,
+        singleton: options.singleton,
         concurrency: options.concurrency,
         order: options.order,
         timeout: options.timeout,

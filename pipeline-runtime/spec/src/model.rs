@@ -249,8 +249,10 @@ pub struct Stage {
     pub filters: Vec<StageFilter>,
     /// What it writes; one without a name, or the named outputs of its last filter in their order.
     pub outputs: Vec<Output>,
-    /// Members per process.
+    /// Members per process; 1 for a singleton.
     pub replicas: u32,
+    /// One replica works in the whole cluster.
+    pub singleton: bool,
     /// Records in flight per replica.
     pub concurrency: u32,
     /// What is kept in order.

@@ -75,6 +75,10 @@ pub fn run(args: &InPlaceArgs, order: &Order<'_>, log: &dyn Log, cx: &Context) -
     let Some(stage) = order.target.stages().first() else {
         return Err(Failure::wrong(format!("pipeline `{}` has no stage", pipeline.name)));
     };
+    if stage.singleton {
+        let what = format!("a replay in place of the singleton `{}.{}`", pipeline.name, stage.name);
+        return Err(Failure::later(what));
+    }
     let inputs = stage.inputs.iter().map(|input| ReplayInput {
         topic: input.topic.clone(),
         ranges: (0..)

@@ -276,6 +276,13 @@ fn stage_mark(stage: &Stage, count: &dyn Fn(&str) -> i32) -> StageMark {
         stage.dead_letter_retention.map(|r| r.as_millis()),
         retention,
     ]);
+    let mut rest = rest;
+    // Only where it is so: the marks of others stay what they were.
+    if stage.singleton
+        && let Some(all) = rest.as_array_mut()
+    {
+        all.push("singleton".into());
+    }
     StageMark {
         name: stage.name.clone(),
         group: stage.group.clone(),

@@ -65,6 +65,9 @@ pub struct StageReport {
     pub wanted: u32,
     /// Replicas there are.
     pub running: u32,
+    /// Replicas of a singleton that stand by.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub standby: u32,
     /// Whether they read nothing, as ordered.
     pub paused: bool,
     /// What they did and have in hand.
@@ -74,6 +77,12 @@ pub struct StageReport {
     pub rates: Rates,
     /// What went wrong last.
     pub trouble: Option<Trouble>,
+}
+
+// The shape is serde's.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// What the replicas of a stage have done since their processes began, and have in hand now. The one list of counts: a

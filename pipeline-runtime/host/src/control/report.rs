@@ -150,7 +150,7 @@ fn forgotten(entries: &Entries, now: i64) -> Vec<Change> {
 fn due(last: Option<(Duration, &Stages)>, now: &Stages) -> bool {
     let Some((age, last)) = last else { return true };
     let state = |stages: &Stages| -> Vec<_> {
-        stages.values().map(|s| (s.wanted, s.running, s.paused, s.trouble.clone())).collect()
+        stages.values().map(|s| (s.wanted, s.running, s.standby, s.paused, s.trouble.clone())).collect()
     };
     age >= SIGN_OF_LIFE || (age >= COUNTS_EVERY && last != now) || (age >= STATE_EVERY && state(last) != state(now))
 }

@@ -111,6 +111,9 @@ pub struct ReplicasStatus {
     pub running: u32,
     /// By process id.
     pub processes: BTreeMap<String, u32>,
+    /// Processes whose replica of a singleton stands by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub standby: Vec<String>,
 }
 
 /// Looks at one pipeline again and again.
@@ -234,6 +237,7 @@ fn stage_status(stage: &str, replicas: u32, orders: &Orders, reports: Vec<(&str,
             ordered: orders.scale.get(stage).copied(),
             running: reports.iter().map(|(_, r)| r.running).sum(),
             processes: reports.iter().map(|(id, r)| ((*id).to_owned(), r.running)).collect(),
+            standby: reports.iter().filter(|(_, r)| r.standby > 0).map(|(id, _)| (*id).to_owned()).collect(),
         },
         waiting: None,
         trouble: troubles.max_by_key(|t| t.at),

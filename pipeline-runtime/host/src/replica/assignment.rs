@@ -171,6 +171,14 @@ impl Replica {
         Ok(Start { offset: committed.offset, metadata: committed.metadata.clone() })
     }
 
+    /// Whether anything may be begun: always, but for a singleton, which must have every partition of its input.
+    pub(super) fn may_begin(&mut self) -> bool {
+        let owned =
+            if self.leaving.is_empty() { self.epochs.keys().filter(|(_, input)| *input == 0).count() } else { 0 };
+        let (plan, open) = (&self.cx.plan, self.open);
+        self.alone.as_mut().is_none_or(|alone| alone.may_work(plan, open, owned))
+    }
+
     /// Stops starting records of these; [`Replica::finish_leaving`] hands them over when what is started has ended.
     pub(super) fn on_revoking(&mut self, partitions: &[TopicPartition]) -> LogResult<()> {
         let slots = self.slots_of(partitions);

@@ -35,6 +35,7 @@ use crate::jobs::Stopping;
 use crate::outputs::{OutputWriter, Written};
 use crate::plan::StagePlan;
 use crate::shared::{InHand, ReplicaStatus, Stop};
+use crate::singleton::Alone;
 
 /// What a replica is told by the process.
 #[derive(Clone)]
@@ -90,6 +91,8 @@ pub(crate) struct Replica {
     trim: trim::Trim,
     parking: parking::Parking,
     at_end: replaying::AtEnd,
+    /// Of a singleton.
+    alone: Option<Alone>,
     /// Slots that are assigned and not read yet.
     scans: Vec<scan::Scan>,
     /// Which change of the jobs that are stopped was obeyed.
@@ -192,6 +195,7 @@ impl Replica {
             trim: trim::Trim::new(plan.engine.dedup.map_or(0, |d| d.window_ms)),
             parking: parking::Parking::new(retries.then_some(inputs)),
             at_end: replaying::AtEnd::new(),
+            alone: plan.singleton.then(Alone::new),
             scans: Vec::new(),
             stopped: 0,
             refused: HashMap::new(),
@@ -229,6 +233,8 @@ impl Replica {
     fn turn(&mut self, batches: &mut Vec<Batch>) -> LogResult<()> {
         let paused = self.cx.paused.load(Ordering::Relaxed);
         let waiting = self.poll(batches, paused)?;
+        // The group was asked in this turn: what it has taken away is not begun.
+        let paused = paused || !self.may_begin();
         self.scan_on()?;
         let got = !batches.is_empty();
         for batch in batches.drain(..) {

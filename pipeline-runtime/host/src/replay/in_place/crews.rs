@@ -196,6 +196,9 @@ impl<'a> Run<'a> {
 
     /// The order names what the stage read then.
     fn does_not_fit(&self) -> Option<String> {
+        if self.plan.singleton {
+            return Some("the stage is a singleton, of which one replica works at a time".to_owned());
+        }
         let now = self.plan.inputs.iter().map(|i| &*i.topic);
         let ordered = self.replay.inputs.iter();
         if !now.eq(ordered.clone().map(|i| i.topic.as_str())) {

@@ -65,6 +65,15 @@ pub fn check(paths: &[PathBuf], registry: &Registry) -> Result<Vec<CheckedFile>,
 
 /// The same for as many as can be read, and what was wrong with the others.
 pub fn check_each(paths: &[PathBuf], registry: &Registry) -> (Vec<CheckedFile>, Vec<Failure>) {
+    check_to_run(paths, registry, &|_, _| false)
+}
+
+/// The same for a process that runs some stages: only of those it reads the secrets.
+fn check_to_run(
+    paths: &[PathBuf],
+    registry: &Registry,
+    runs: &dyn Fn(&str, &str) -> bool,
+) -> (Vec<CheckedFile>, Vec<Failure>) {
     let (files, unread) = apart(paths.iter().map(|p| read(p)));
     let noted: Vec<Noted> = files.iter().map(|_| Noted::default()).collect();
     let beside = |file: &SourceFile| -> Box<dyn Files> {
@@ -72,7 +81,7 @@ pub fn check_each(paths: &[PathBuf], registry: &Registry) -> (Vec<CheckedFile>, 
         let folder = file.path.parent().unwrap_or(Path::new("")).to_owned();
         Box::new(Beside { folder, noted: noted.unwrap_or_default() })
     };
-    let verdicts = millstream_spec::check_all(&files, registry, &beside, &|name| std::env::var(name).ok());
+    let verdicts = millstream_spec::check_all_to_run(&files, registry, &beside, &|name| std::env::var(name).ok(), runs);
     let hashes: Vec<u128> = noted.iter().map(hash).collect();
     let checked = files.into_iter().zip(verdicts).zip(hashes);
     (checked.map(|((file, verdict), files)| CheckedFile { file, verdict, files }).collect(), unread)
@@ -91,8 +100,18 @@ fn apart<T>(all: impl Iterator<Item = Result<T, Failure>>) -> (Vec<T>, Vec<Failu
 
 /// The pipelines of these files, if all are right; else what is wrong goes to stderr. Warnings do so too.
 pub fn load(names: &[String], registry: &Registry, paint: Paint) -> Result<Vec<Pipeline>, Failure> {
+    load_to_run(names, registry, paint, &|_, _| false)
+}
+
+/// The same to run those stages of them that `runs` says, by the names of pipeline and stage.
+pub fn load_to_run(
+    names: &[String],
+    registry: &Registry,
+    paint: Paint,
+    runs: &dyn Fn(&str, &str) -> bool,
+) -> Result<Vec<Pipeline>, Failure> {
     let (paths, mut unread) = apart(names.iter().map(|n| find(n, Path::new(""))));
-    let (checked, more) = check_each(&paths, registry);
+    let (checked, more) = check_to_run(&paths, registry, runs);
     unread.extend(more);
     let said: String = checked.iter().map(|file| file.render(paint)).collect();
     // A closed stderr is no reason not to run.

@@ -73,8 +73,13 @@ pub struct RunArgs {
 
 /// Runs the command.
 pub fn run(args: RunArgs, cx: &Context) -> Outcome {
-    let pipelines = pipelines::load(&args.paths, &cx.registry, cx.paint_errors())?;
+    let runs = |pipeline: &str, stage: &str| {
+        let is = |name: &String| name == stage || name.split_once('.') == Some((pipeline, stage));
+        args.stages.is_empty() || args.stages.iter().any(is)
+    };
+    let pipelines = pipelines::load_to_run(&args.paths, &cx.registry, cx.paint_errors(), &runs)?;
     let stages = chosen(&args.stages, &pipelines)?;
+    millstream_host::apart(&pipelines, stages.as_ref()).map_err(|e| Failure::wrong(e.what).help(e.help))?;
     if args.until_idle {
         for pipeline in &pipelines {
             let here = sources_here(pipeline, stages.as_ref());

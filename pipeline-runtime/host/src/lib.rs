@@ -5,6 +5,7 @@
 //!
 //! Start reading at [`run`], then `replica` (the loop of one replica) and `source` (files, generators and clocks).
 
+mod apart;
 mod aside;
 mod backoff;
 mod calls;
@@ -15,6 +16,7 @@ mod control;
 mod crew;
 mod dead_letter;
 mod growth;
+mod guard;
 mod held;
 mod idle;
 mod ids;
@@ -40,6 +42,7 @@ mod tap;
 mod topics;
 pub mod trigger;
 
+pub use apart::{NotApart, apart};
 pub use changes::{
     Applied, ApplyOptions, ChangePlan, Difference, GroupPlan, GrowPlan, PlacePlan, TopicPlan, apply,
     look as plan_changes,

@@ -10,6 +10,7 @@ use millstream_log::Delivery;
 use millstream_spec::model::{self, KeyRule, Pipeline, SourceKind, Stage, Start};
 
 use crate::growth::is_read_here;
+use crate::guard::Guard;
 use crate::ids::{InputIds, OutputIds, hash128};
 use crate::jobs::JobsPlan;
 use crate::replay::in_place::Replay;
@@ -46,6 +47,8 @@ pub struct StagePlan {
     pub hold: bool,
     /// Whether one replica works in the whole cluster.
     pub singleton: bool,
+    /// What looks at everything that leaves it, where it is isolated.
+    pub guard: Option<Arc<Guard>>,
     /// Transactions or not.
     pub delivery: Delivery,
     /// Per record and attempt.
@@ -140,6 +143,7 @@ impl StagePlan {
             calls,
             hold: stage.hold_key,
             singleton: stage.singleton,
+            guard: stage.isolate.as_ref().map(|isolate| Arc::new(Guard::new(isolate))),
             delivery: match pipeline.delivery {
                 model::Delivery::ExactlyOnce => Delivery::ExactlyOnce,
                 model::Delivery::AtLeastOnce => Delivery::AtLeastOnce,

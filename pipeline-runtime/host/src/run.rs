@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use millstream_log::Log;
 use millstream_spec::model::Pipeline;
 
+use crate::apart::apart;
 use crate::aside;
 use crate::intake::Served;
 use crate::running::{Process, Running};
@@ -64,6 +65,10 @@ impl std::error::Error for RunError {}
 /// Runs pipelines until told to stop, or until all input is worked off, or until nothing can go on.
 pub fn run(log: Arc<dyn Log>, pipelines: &[Pipeline], options: &RunOptions) -> Result<Summary, RunError> {
     let began = Instant::now();
+    if let Err(wrong) = apart(pipelines, options.stages.as_ref()) {
+        let reasons = vec![format!("{}; {}", wrong.what, wrong.help)];
+        return Err(RunError { summary: Summary { pipelines: Vec::new() }, reasons });
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {

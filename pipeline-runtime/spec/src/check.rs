@@ -1,16 +1,17 @@
 //! From a file to a checked pipeline, or to everything that is wrong with it.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use millstream_filter_api::{Files, Issue, Node, Severity, Span};
 
 use crate::defaults::{self, Options, TOPIC_SETTINGS};
 use crate::inlets::has_ingest;
+use crate::isolate::{self, Given, Owners};
 use crate::jobs::{self, Tracking};
 use crate::link::{self, Linking};
 use crate::model::{Delivery, Pipeline, Stage};
-use crate::reference::{Resolver, Secrets};
+use crate::reference::Resolver;
 use crate::registry::Registry;
 use crate::source::{self, Reading, Said};
 use crate::stage::Draft;
@@ -35,7 +36,7 @@ pub fn check(
     files: &dyn Files,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Verdict {
-    check_one(file, registry, files, env).verdict()
+    check_one(file, registry, files, env, &|_, _| true).verdict()
 }
 
 /// Checks several files, each for itself and then with each other: names and topics that two of them claim.
@@ -46,7 +47,19 @@ pub fn check_all<'f>(
     files_of: &dyn Fn(&SourceFile) -> Box<dyn Files + 'f>,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Vec<Verdict> {
-    let mut all: Vec<Found> = files.iter().map(|f| check_one(f, registry, files_of(f).as_ref(), env)).collect();
+    check_all_to_run(files, registry, files_of, env, &|_, _| true)
+}
+
+/// The same for a process that runs only some stages: `runs` is asked for (pipeline, stage). What isolated stages that it
+/// does not run keep secret is not looked up; `secret` stands in its place.
+pub fn check_all_to_run<'f>(
+    files: &[SourceFile],
+    registry: &Registry,
+    files_of: &dyn Fn(&SourceFile) -> Box<dyn Files + 'f>,
+    env: &dyn Fn(&str) -> Option<String>,
+    runs: &dyn Fn(&str, &str) -> bool,
+) -> Vec<Verdict> {
+    let mut all: Vec<Found> = files.iter().map(|f| check_one(f, registry, files_of(f).as_ref(), env, runs)).collect();
     between(files, &mut all);
     all.into_iter().map(Found::verdict).collect()
 }
@@ -85,16 +98,36 @@ impl Found {
     }
 }
 
-fn check_one(file: &SourceFile, registry: &Registry, files: &dyn Files, env: &dyn Fn(&str) -> Option<String>) -> Found {
-    let (node, issues) = tree::parse(&file.bytes);
+fn check_one(
+    file: &SourceFile,
+    registry: &Registry,
+    files: &dyn Files,
+    env: &dyn Fn(&str) -> Option<String>,
+    runs: &dyn Fn(&str, &str) -> bool,
+) -> Found {
+    let (node, mut issues) = tree::parse(&file.bytes);
     let Some(mut node) = node else { return Found { issues, ..Found::default() } };
-    let mut resolver = Resolver { files, env, secrets: Secrets::default(), issues, refused: Vec::new(), bytes: 0 };
-    resolver.resolve(&mut node);
-    let Resolver { secrets, issues: early, refused, .. } = resolver;
+    issues.extend(isolate::not_named(&node));
+    let plain = |node: &Node| {
+        let mut node = node.clone();
+        Resolver::new(files, env, Vec::new()).resolve(&mut node);
+        node.as_text().unwrap_or("").to_owned()
+    };
+    let owners = Owners::read(&node, file.path.parent().unwrap_or(Path::new("")), &plain, runs);
+    let masked = (!owners.is_empty()).then(|| {
+        let mut masked = node.clone();
+        let resolver = Resolver::new(files, env, Vec::new());
+        Resolver { owners: owners.clone(), masked: true, ..resolver }.resolve_pipeline(&mut masked);
+        masked
+    });
+    let mut resolver = Resolver { owners, ..Resolver::new(files, env, issues) };
+    resolver.resolve_pipeline(&mut node);
+    let Resolver { secrets, issues: early, refused, given, .. } = resolver;
+    let isolation = Isolation { masked, given };
     let mut found = Found::default();
     shape::check(&node, &language::PIPELINE, registry, &mut found.issues);
     if node.as_map().is_some() {
-        meaning(&node, file, registry, files, &mut found);
+        meaning(&node, file, registry, files, &isolation, &mut found);
     }
     // A value that was refused stands in the tree as nothing, or as it was: what is said about it once is enough.
     let place = |span: &Span| (span.line, span.col);
@@ -106,8 +139,39 @@ fn check_one(file: &SourceFile, registry: &Registry, files: &dyn Files, env: &dy
     found
 }
 
+/// What is known of the secrets of isolated stages.
+struct Isolation {
+    /// The file without them; `None` where there are none.
+    masked: Option<Node>,
+    given: Vec<Given>,
+}
+
+impl Isolation {
+    /// Says of the stages which of them are isolated.
+    fn apply(&self, root: &Node, stages: &mut [Stage], issues: &mut Vec<Issue>) {
+        let list = |root: &Node| root.get("stages").and_then(Node::as_list).map(<[Node]>::to_vec).unwrap_or_default();
+        let masked = self.masked.as_ref().map(list).unwrap_or_default();
+        for (place, node) in list(root).iter().enumerate() {
+            let name = node.get("name").and_then(Node::as_text);
+            let Some(stage) = stages.iter_mut().find(|s| Some(s.name.as_str()) == name) else { continue };
+            isolate::read(node, place, stage, &self.given, issues);
+            let shown = masked.get(place).and_then(|node| Draft::read(node, &Options::default(), &mut Vec::new()));
+            for (filter, shown) in stage.filters.iter_mut().zip(shown.into_iter().flat_map(|draft| draft.filters)) {
+                filter.options = shown.with;
+            }
+        }
+    }
+}
+
 /// Everything beyond the shape.
-fn meaning(node: &Node, file: &SourceFile, registry: &Registry, files: &dyn Files, found: &mut Found) {
+fn meaning(
+    node: &Node,
+    file: &SourceFile,
+    registry: &Registry,
+    files: &dyn Files,
+    isolation: &Isolation,
+    found: &mut Found,
+) {
     let issues = &mut found.issues;
     let name = node.get("pipeline");
     let pipeline = name.and_then(Node::as_text).unwrap_or("").to_owned();
@@ -154,7 +218,8 @@ fn meaning(node: &Node, file: &SourceFile, registry: &Registry, files: &dyn File
         topics: &topics,
         defaults: &defaults,
     };
-    let linked = link::link(&drafts, &linking, issues);
+    let mut linked = link::link(&drafts, &linking, issues);
+    isolation.apply(node, &mut linked.stages, issues);
     let mut keep = linked.read.iter();
     let said: Vec<&Said<'_>> = said.iter().zip(&linked.read).filter(|(_, read)| **read).map(|(said, _)| said).collect();
     sources.retain(|_| keep.next().is_some_and(|read| *read));

@@ -330,6 +330,23 @@ const MAX_RECORD: Key = key!("max_record", Shape::Text(&rules::SIZE), "largest r
 
 static TOPICS: MapRule = map!("`topics`", [PARTITIONS, RETENTION, REPLICATION, MAX_RECORD]);
 
+static ISOLATE: MapRule = map!(
+    "`isolate`",
+    [
+        key!(
+            "secrets",
+            Shape::List(&Shape::Text(&rules::SECRET), 1, 100),
+            "variables and files that this stage alone may name in `${env:NAME}` and `${file:PATH}`"
+        ),
+        key!("run", Shape::Text(&rules::APART), "`apart`: refuses to start in a process that runs other stages"),
+        key!(
+            "allow_fields",
+            Shape::List(&Shape::Text(&rules::FIELD), 1, 1000),
+            "what may leave the stage; a record with another field is a dead letter"
+        ),
+    ],
+);
+
 static STAGE: Shape = Shape::Named(
     "stage",
     &Shape::Map(&map!("a stage", [
@@ -352,7 +369,7 @@ static STAGE: Shape = Shape::Named(
                 REPLICAS, CONCURRENCY, ORDER, TIMEOUT, RETRY, DEDUP, ON_FAILURE, DEAD_LETTER,
                 later!("priority"),
                 key!("singleton", Shape::Flag, "one replica works in the whole cluster, the others stand by; default false"),
-                later!("isolate"),
+                key!("isolate", Shape::Map(&ISOLATE), "keeps secrets: who may name them, and what may leave the stage"),
                 later!("compensate"),
                 later!("deadline"),
                 later!("wait_for"),

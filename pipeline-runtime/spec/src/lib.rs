@@ -12,6 +12,7 @@ mod defaults;
 pub mod graph;
 mod http;
 mod inlets;
+mod isolate;
 mod jobs;
 mod language;
 mod lines;
@@ -37,7 +38,7 @@ mod topics;
 pub mod tree;
 mod types;
 
-pub use check::{SourceFile, Verdict, check, check_all};
+pub use check::{SourceFile, Verdict, check, check_all, check_all_to_run};
 pub use defaults::PARTITIONS;
 pub use millstream_filter_api::units;
 pub use reference::resolve;

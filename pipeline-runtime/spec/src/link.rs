@@ -401,6 +401,7 @@ pub(crate) fn stage(
         outputs,
         replicas: options.replicas,
         singleton: options.singleton,
+        isolate: None,
         concurrency: options.concurrency,
         order: options.order,
         timeout: options.timeout,

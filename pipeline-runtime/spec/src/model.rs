@@ -7,6 +7,7 @@ pub use crate::schedule::{Missed, Overlap, ScheduleSource, Timing};
 use millstream_filter_api::{Checked, Kind, Node, OwnedValuePath, Span};
 
 pub use crate::http::{Encoding, HttpAuth, HttpSource, Secret};
+pub use vrl::path::OwnedSegment;
 
 /// A checked pipeline.
 pub struct Pipeline {
@@ -253,6 +254,8 @@ pub struct Stage {
     pub replicas: u32,
     /// One replica works in the whole cluster.
     pub singleton: bool,
+    /// How it is kept apart; `None` where it is not.
+    pub isolate: Option<Isolate>,
     /// Records in flight per replica.
     pub concurrency: u32,
     /// What is kept in order.
@@ -275,6 +278,17 @@ pub struct Stage {
     pub retry_topic: String,
 }
 
+/// A stage that keeps secrets.
+#[derive(Clone, Debug)]
+pub struct Isolate {
+    /// Names and texts of those that were resolved; none where the stage is not to run in this process.
+    pub secrets: Vec<(String, Secret)>,
+    /// It runs in a process of its own.
+    pub apart: bool,
+    /// What may leave it; `None` is everything but the secrets.
+    pub allow_fields: Option<Vec<OwnedValuePath>>,
+}
+
 /// One input of a stage.
 pub struct Input {
     /// The topic.
@@ -293,7 +307,7 @@ pub struct Input {
 pub struct StageFilter {
     /// Its name in the registry.
     pub name: String,
-    /// What it was given, references resolved; to tell whether that has changed.
+    /// What it was given, references resolved but for secrets of an isolated stage; to tell whether that has changed.
     pub options: Node,
     /// What its check gave.
     pub checked: Checked,

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use millstream_filter_api::{Files, Issue, Node, NodeKind, ScalarStyle, Span};
 
+use crate::isolate::{self, Given, Owners, PLACEHOLDER, Whose};
 use crate::scalar;
 use crate::tree::shorten;
 
@@ -22,6 +23,37 @@ pub(crate) struct Resolver<'a> {
     /// Places of values that could not be resolved: what else is wrong with them is not known.
     pub refused: Vec<Span>,
     pub bytes: usize,
+    /// Stages with secrets of their own, and in which one a reference is.
+    pub owners: Owners,
+    pub stage: Option<usize>,
+    /// Secrets of these that are named.
+    pub given: Vec<Given>,
+    /// Shows none of them, also where it could.
+    pub masked: bool,
+}
+
+impl<'a> Resolver<'a> {
+    pub(crate) fn new(files: &'a dyn Files, env: &'a dyn Fn(&str) -> Option<String>, issues: Vec<Issue>) -> Self {
+        let (secrets, refused, owners) = (Secrets::default(), Vec::new(), Owners::default());
+        Self { files, env, secrets, issues, refused, bytes: 0, owners, stage: None, given: Vec::new(), masked: false }
+    }
+
+    /// Resolves a whole pipeline file.
+    pub(crate) fn resolve_pipeline(&mut self, root: &mut Node) {
+        let NodeKind::Map(pairs) = &mut root.kind else { return self.resolve(root) };
+        for (key, value) in pairs {
+            match &mut value.kind {
+                NodeKind::List(stages) if key.as_text() == Some("stages") => {
+                    for (n, stage) in stages.iter_mut().enumerate() {
+                        self.stage = Some(n);
+                        self.resolve(stage);
+                    }
+                    self.stage = None;
+                }
+                _ => self.resolve(value),
+            }
+        }
+    }
 }
 
 impl Resolver<'_> {
@@ -84,6 +116,20 @@ impl Resolver<'_> {
     }
 
     fn lookup(&mut self, scheme: &str, body: &str) -> Value {
+        let name = if scheme == "env" { body.split_once(":-").map_or(body, |(name, _)| name) } else { body };
+        let own = match self.owners.whose(scheme, name, self.stage) {
+            Whose::Nobodys => None,
+            Whose::Own(here) => self.stage.map(|stage| (stage, here && !self.masked)),
+            Whose::Of(owner) => {
+                let issue = isolate::elsewhere(&shorten(name), owner);
+                self.issues.push(issue);
+                return Value::default();
+            }
+        };
+        if let Some((stage, false)) = own {
+            self.given.push((stage, name.to_owned(), None));
+            return Value { text: PLACEHOLDER.to_owned(), secret: false };
+        }
         let mut fail = |code, message: String, help: &str| {
             self.issues.push(Issue::error(Default::default(), code, message).help(help));
             Value::default()
@@ -133,6 +179,9 @@ impl Resolver<'_> {
             fail(message);
             return Value::default();
         }
+        if let Some((stage, _)) = own {
+            self.given.push((stage, name.to_owned(), Some(text.clone())));
+        }
         Value { text, secret: true }
     }
 }
@@ -140,8 +189,7 @@ impl Resolver<'_> {
 /// Resolves every reference in a file that is no pipeline, such as settings. What could not be resolved is left as it
 /// stands.
 pub fn resolve(node: &mut Node, files: &dyn Files, env: &dyn Fn(&str) -> Option<String>) -> Vec<Issue> {
-    let mut resolver =
-        Resolver { files, env, secrets: Secrets::default(), issues: Vec::new(), refused: Vec::new(), bytes: 0 };
+    let mut resolver = Resolver::new(files, env, Vec::new());
     resolver.resolve(node);
     resolver.issues
 }
@@ -225,14 +273,7 @@ mod tests {
             "EMPTY" => Some(String::new()),
             _ => None,
         };
-        let mut resolver = Resolver {
-            files: &NoFiles,
-            env: &env,
-            secrets: Secrets::default(),
-            issues: Vec::new(),
-            refused: Vec::new(),
-            bytes: 0,
-        };
+        let mut resolver = Resolver::new(&NoFiles, &env, Vec::new());
         resolver.resolve(&mut node);
         (node, resolver.issues)
     }

@@ -28,6 +28,14 @@ pub(crate) static ORDER: TextRule = words("`key`, `partition` or `none`", &["key
 pub(crate) static ON_FAILURE: TextRule = words("`continue` or `hold_key`", &["continue", "hold_key"], &["compensate"]);
 pub(crate) static MISSED: TextRule = words("`skip`, `once` or `all`", &["skip", "once", "all"], &[]);
 pub(crate) static OVERLAP: TextRule = words("`allow`, `skip` or `queue`", &["allow", "skip", "queue"], &[]);
+pub(crate) static APART: TextRule = words("`apart`", &["apart"], &[]);
+/// A variable of the environment, or a file.
+pub(crate) static SECRET: TextRule = rule(
+    "the name of a variable or the path of a file, as in `${env:NAME}`",
+    "bad_name",
+    |t| !t.is_empty() && !t.contains(|c: char| c == '$' || c.is_whitespace()),
+    "[^$\\s]+",
+);
 pub(crate) static ON_OFF: TextRule = words("`on` or `off`", &["on", "off"], &[]);
 /// Of a source: `jsonl` is for files alone.
 pub(crate) static FORMAT: TextRule = words(

@@ -319,7 +319,6 @@ fn what_is_not_built_yet() {
         (stage(&format!("{W}    replicas: §{{ min: 1, max: 8 }}")), "not_supported_yet", "`replicas: { min, max }`"),
         (stage(&format!("{W}    on_failure: §compensate")), "not_supported_yet", "`compensate`"),
         (stage(&format!("{W}    §priority: {{ by: .n }}")), "not_supported_yet", "`priority`"),
-        (stage(&format!("{W}    §isolate: {{}}")), "not_supported_yet", "`isolate`"),
         (stage(&format!("{W}    §compensate: {{}}")), "not_supported_yet", "`compensate`"),
         (stage(&format!("{W}    §deadline: 5m")), "not_supported_yet", "`deadline`"),
         (stage(&format!("{W}    §wait_for: {{}}")), "not_supported_yet", "`wait_for`"),

@@ -25,6 +25,11 @@ pub fn run(args: &ReplayArgs, name: &str, target: Target, cx: &Context) -> Outco
     if args.clean {
         return remove(&target.pipeline.name, name, cx);
     }
+    if let Some(stage) = target.pipeline.stages.iter().find(|s| s.isolate.is_some()) {
+        let what =
+            format!("a replay of `{}` beside, which has the isolated stage `{}`,", target.pipeline.name, stage.name);
+        return Err(Failure::later(what));
+    }
     let now = units::now();
     let bound = |option, given: &[String]| times::bound(option, given, now).map_err(Failure::wrong);
     let asked = Asked {

@@ -283,6 +283,9 @@ fn stage_mark(stage: &Stage, count: &dyn Fn(&str) -> i32) -> StageMark {
     {
         all.push("singleton".into());
     }
+    if let (Some(isolate), Some(all)) = (&stage.isolate, rest.as_array_mut()) {
+        all.push(json!([isolate.apart, isolate.allow_fields.as_deref().map(fields_text)]));
+    }
     StageMark {
         name: stage.name.clone(),
         group: stage.group.clone(),

@@ -121,6 +121,11 @@ impl Replica {
 
     /// Tells the engine what became of an attempt, and whether what it called has `answered`.
     fn conclude(&mut self, ticket: Ticket, place: Place, input: Input, ended: Ended, answered: bool, now: Now) {
+        let guard = self.cx.plan.guard.clone();
+        let ended = match &guard {
+            Some(guard) => guard.look(&input.record, ended),
+            None => ended,
+        };
         let failed = matches!(&ended, Ended::Failed(_, failure) if failure.class == Class::Transient);
         if answered && !failed {
             self.engine.answered(ticket, now);
@@ -128,7 +133,12 @@ impl Replica {
         let fate = match ended {
             Ended::Forwarded(records) => {
                 let codec = &self.cx.plan.inputs[usize::from(input.input)].codec;
-                match self.writer.write(&self.cx.plan, codec, &input.id, input.replay.as_ref(), records) {
+                let written = self.writer.write(&self.cx.plan, codec, &input.id, input.replay.as_ref(), records);
+                let written = match &guard {
+                    Some(guard) => guard.let_out(written),
+                    None => written,
+                };
+                match written {
                     Ok(mut written) => {
                         self.note_forwarded(&input, &mut written);
                         Fate::Forwarded(written)

@@ -23,6 +23,7 @@ mod context;
 mod failure;
 mod later;
 mod logging;
+mod makers;
 mod patience;
 mod pipelines;
 mod produce;

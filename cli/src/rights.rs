@@ -42,6 +42,7 @@ impl Needs {
         for source in &pipeline.sources {
             if source.writes() {
                 topics.push(owned(&source.topic, &[]));
+                topics.extend(source.seen_topic().map(|seen| owned(&seen, &[])));
                 topics.extend(source.ids_topic().map(|ids| owned(&ids, &[])));
                 groups.push(group(&source.topic));
             } else {

@@ -33,6 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("millstream-serve", &["millstream-host", "millstream-spec"]),
+    ("millstream-objects", &["millstream-filter-api", "millstream-host", "millstream-log", "millstream-spec"]),
 ];
 
 /// Crates of others that must not be reached from a crate of ours, by any way.
@@ -46,6 +47,7 @@ const MUST_NOT_REACH: &[(&str, &[&str])] = &[
     ("millstream-filters-io", &["rdkafka", "rdkafka-sys", "openssl-sys"]),
     ("millstream-host", &["rdkafka", "rdkafka-sys", "axum", "hyper"]),
     ("millstream-serve", &["rdkafka", "rdkafka-sys", "openssl-sys"]),
+    ("millstream-objects", &["rdkafka", "rdkafka-sys", "openssl-sys", "aws-lc-sys", "reqwest"]),
     ("millstream-embedded", &["rdkafka", "rdkafka-sys"]),
 ];
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use millstream_host::{NoMakers, RunOptions, Stop};
+use millstream_host::{RunOptions, Stop};
 use millstream_serve::TlsFiles;
 use millstream_spec::model::{Pipeline, Source, SourceKind, Timing};
 use millstream_spec::units::show_duration;
@@ -18,6 +18,7 @@ use crate::args::Output;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::logging::LogFormat;
+use crate::makers::AllMakers;
 use crate::progress::{Rates, summary_table};
 use crate::{pipelines, signals, units};
 
@@ -103,7 +104,7 @@ pub fn run(args: RunArgs, cx: &Context) -> Outcome {
         stages,
         instance: args.instance,
         served: serving.as_ref().map(|serving| serving.served.clone()),
-        makers: Arc::new(NoMakers),
+        makers: Arc::new(AllMakers),
         stop: stop.clone(),
         progress: progress(cx),
     };
@@ -188,6 +189,7 @@ fn can_be_idle(pipeline: &Pipeline, source: &Source) -> Outcome {
     let why = match &source.kind {
         SourceKind::File(file) if file.follow => "follows its file",
         SourceKind::Generate(generate) if generate.count.is_none() => "generates without a `count`",
+        SourceKind::Objects(_) => "watches for objects",
         SourceKind::Schedule(schedule) if !matches!(schedule.timing, Timing::At(_)) => "ticks without an end",
         _ => return Ok(()),
     };

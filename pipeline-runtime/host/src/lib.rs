@@ -53,6 +53,7 @@ pub use control::{
 };
 pub use ids::{ID_HEADER, key_fields, root};
 pub use outputs::partition_for;
+pub use restore::read as read_committed;
 pub use run::{Progress, RunError, RunOptions, run};
 pub use shared::{Stop, Totals};
 pub use singleton::lease_group;

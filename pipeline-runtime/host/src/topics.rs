@@ -160,8 +160,10 @@ pub fn prepare(log: &dyn Log, pipeline: &Pipeline, wishes: Wishes<'_>) -> LogRes
         let retention = Retention::Written(window(pipeline, source));
         Some(NewTopic { retention, ..plain(&source.ids_topic()?, topics.of(&source.topic)) })
     });
-    let ids: Vec<NewTopic> = ids.collect();
-    ensure(log, &mut topics, ids)?;
+    let seen = pipeline.sources.iter().filter_map(Source::seen_topic);
+    let seen = seen.map(|topic| NewTopic { retention: Retention::Compacted, ..plain(&topic, 1) });
+    let beside: Vec<NewTopic> = ids.chain(seen).collect();
+    ensure(log, &mut topics, beside)?;
     for stage in &pipeline.stages {
         let now = stage.inputs.first().map_or(1, |i| topics.of(&i.topic));
         let known = if repartition { now } else { known_before(before, stage).map_or(now, |known| known.min(now)) };

@@ -81,6 +81,10 @@ fn source_text(source: &Source) -> String {
             None => "generate without end".into(),
         },
         SourceKind::Schedule(schedule) => schedule.timing.describe(),
+        SourceKind::Objects(objects) => match &objects.matching {
+            Some(matching) => format!("objects {} ({})", objects.url, matching.text),
+            None => format!("objects {}", objects.url),
+        },
         SourceKind::Http(http) => format!("http {} ({})", http.path, format_text(&source.format)),
     }
 }

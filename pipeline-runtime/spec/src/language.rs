@@ -2,6 +2,7 @@
 
 use crate::rules;
 use crate::shape::{Key, MapRule, Shape};
+use objects::OBJECTS;
 
 // Macros, because what a `const fn` returns cannot be borrowed for ever.
 macro_rules! key {
@@ -40,6 +41,8 @@ macro_rules! map {
     };
 }
 
+mod objects;
+
 /// Stages of a pipeline at most.
 pub(crate) const MAX_STAGES: usize = 1000;
 /// Outputs of a stage, and inputs of one, at most.
@@ -74,7 +77,7 @@ const SOURCE: Shape = Shape::Named(
                 key!("id", ID, "the message id; default headers ce_source + ce_id, else the coordinates"),
                 key!("key", KEY, "the key, where records have none or another one"),
                 key!("http", Shape::Map(&HTTP), "a path that takes requests in; every process of the pipeline serves it"),
-                later!("objects"),
+                key!("objects", Shape::Map(&OBJECTS), "a folder or a bucket that is watched: a record for each object that is created, changed or deleted"),
                 later!("postgres"),
                 later!("registry"),
 ], one_of: &[&["topic", "file", "generate", "http", "schedule", "objects", "postgres"]],         one_at_most: &[&["schema", "fields"]],         needs: &[("start", "topic")])),

@@ -18,6 +18,7 @@ mod language;
 mod lines;
 mod link;
 pub mod model;
+mod objects;
 mod outputs;
 pub mod path;
 mod read;

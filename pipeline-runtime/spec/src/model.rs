@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::objects::{Access, Bucket, Emit, Matching, ObjectsSource, On, Place, Service};
 pub use crate::schedule::{Missed, Overlap, ScheduleSource, Timing};
 use millstream_filter_api::{Checked, Kind, Node, OwnedValuePath, Span};
 
@@ -110,6 +111,19 @@ impl Source {
         }
     }
 
+    /// What it is, where it watches a folder or a bucket.
+    pub fn objects(&self) -> Option<&ObjectsSource> {
+        match &self.kind {
+            SourceKind::Objects(objects) => Some(objects),
+            _ => None,
+        }
+    }
+
+    /// The topic of the objects that it has seen, where it watches any: one partition, compacted.
+    pub fn seen_topic(&self) -> Option<String> {
+        self.objects().map(|_| format!("{}.seen", self.inlet))
+    }
+
     /// The topic of the ids that it has taken in, where it keeps any.
     pub fn ids_topic(&self) -> Option<String> {
         self.http()?.id.as_ref().map(|_| format!("{}.ids", self.inlet))
@@ -131,6 +145,8 @@ pub enum SourceKind {
     Schedule(ScheduleSource),
     /// Requests, taken in by every process.
     Http(HttpSource),
+    /// A folder or a bucket that is watched.
+    Objects(ObjectsSource),
 }
 
 /// A file as a source.
@@ -204,7 +220,7 @@ pub enum Format {
 #[derive(Clone, Debug, PartialEq)]
 pub enum IdRule {
     /// Headers `ce_source` + `ce_id`, else coordinates `topic/partition/offset` (or `file#line`, `generate#n`,
-    /// `schedule/pipeline/source@time`).
+    /// `schedule/pipeline/source@time`, `object#n`).
     Default,
     /// The record's key.
     Key,

@@ -64,10 +64,11 @@ pub(crate) static OWN_NAME: TextRule = TextRule {
     reserved: &["dlq", "retry", "state", "in", "ingest", "control"],
     ..rule(NAME_WHAT, "bad_name", is_name, NAME_PATTERN)
 };
-/// The same for a source: `<pipeline>.in.ids` holds the ids that the source without a name has taken in.
+/// The same for a source: `<pipeline>.in.ids` holds the ids that the source without a name has taken in, and
+/// `<pipeline>.in.seen` the objects that it has seen.
 pub(crate) static SOURCE_NAME: TextRule = TextRule {
     max: 63,
-    reserved: &["dlq", "retry", "state", "in", "ingest", "control", "ids"],
+    reserved: &["dlq", "retry", "state", "in", "ingest", "control", "ids", "seen"],
     ..rule(NAME_WHAT, "bad_name", is_name, NAME_PATTERN)
 };
 const NAME_WHAT: &str = "a name (a-z, 0-9, single `-` between them)";
@@ -152,6 +153,27 @@ pub(crate) static AUTH: TextRule = words("`none`, or a map with `bearer`, `basic
 pub(crate) static RESPOND: TextRule = words("`accepted`", &["accepted"], &[]);
 pub(crate) static HMAC_ALGORITHM: TextRule = words("`sha256`", &["sha256"], &[]);
 pub(crate) static HMAC_ENCODING: TextRule = words("`hex` or `base64`", &["hex", "base64"], &[]);
+pub(crate) static OBJECT_EVENT: TextRule =
+    words("`created`, `changed` or `deleted`", &["created", "changed", "deleted"], &[]);
+pub(crate) static EMIT: TextRule = words("`reference` or `content`", &["reference", "content"], &[]);
+pub(crate) static CONTENT_ENCODING: TextRule = words("`text` or `base64`", &["text", "base64"], &[]);
+pub(crate) static WATCH: TextRule = words("`notify` or `poll`", &["notify", "poll"], &[]);
+pub(crate) static NO_AUTH: TextRule = words("`none`, or a map with the keys of the service", &["none"], &[]);
+pub(crate) static SETTLE: TextRule = rule(
+    "a duration such as `2s`, or `0s`",
+    "bad_duration",
+    |t| units::duration(t).is_some(),
+    "[0-9]{1,9}(?:ms|s|m|h|d)",
+);
+pub(crate) static OBJECTS_URL: TextRule = TextRule {
+    max: 4_096,
+    ..rule(
+        "a place such as `file:///srv/uploads`, `s3://bucket/prefix`, `azblob://container` or `gs://bucket`",
+        "bad_objects_url",
+        crate::objects::is_url,
+        "(?:file:|s3://|azblob://|gs://)[\\s\\S]+",
+    )
+};
 /// Not one that the process serves itself.
 pub(crate) static URL_PATH: TextRule = rule(
     "a path such as `/orders` or `/in/orders` (letters, digits, `.`, `_`, `~` and `-`; not one that Millstream serves itself)",

@@ -11,7 +11,7 @@ use crate::model::{
 };
 use crate::registry::Registry;
 use crate::shape::as_whole;
-use crate::{http, read, rules, schedule, types, units};
+use crate::{http, objects, read, rules, schedule, types, units};
 
 /// Bytes of a schema file at most.
 const MAX_SCHEMA: usize = 1 << 20;
@@ -61,10 +61,18 @@ pub(crate) fn keep_ids_apart(sources: &mut [Source]) {
         SourceKind::Topic { .. } | SourceKind::Schedule(_) | SourceKind::Http(_) => None,
         SourceKind::File(file) => Some(file.path.file_name().map(OsStr::to_owned)),
         SourceKind::Generate(_) => Some(None),
+        SourceKind::Objects(_) => None,
     };
     let all: Vec<_> = sources.iter().map(given).collect();
     for (source, mine) in sources.iter_mut().zip(&all).filter(|(_, mine)| mine.is_some()) {
         if all.iter().filter(|other| *other == mine).count() > 1 {
+            source.id_prefix = Some(source.name.clone());
+        }
+    }
+    // Names of objects may be any, those of files and of other sources' objects too.
+    let named_by_files = |s: &&Source| matches!(s.kind, SourceKind::Objects(_) | SourceKind::File(_));
+    if sources.iter().filter(named_by_files).count() > 1 {
+        for source in sources.iter_mut().filter(|s| s.objects().is_some()) {
             source.id_prefix = Some(source.name.clone());
         }
     }
@@ -93,6 +101,17 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
     } else if let Some(schedule) = node.get("schedule") {
         let (schedule, made) = schedule::read(schedule, cx.registry, issues);
         (SourceKind::Schedule(schedule), made_format(node), made)
+    } else if let Some(objects) = node.get("objects") {
+        let objects = objects::read(objects, cx.path, issues);
+        for key in ["format", "fields", "schema"] {
+            if let Some(at) = key_of(node, &[key]) {
+                let message = format!("`{key}`: the records of `objects` are JSON of known fields");
+                let issue = Issue::error(at.span, "conflicting_keys", message);
+                issues.push(issue.help("leave it out, and take the content apart in a stage"));
+            }
+        }
+        let made = objects.types();
+        (SourceKind::Objects(objects), Format::Json, Some(made))
     } else if let Some(http) = node.get("http") {
         let format = http::format(node.get("format"), issues);
         (SourceKind::Http(http::read(http, issues)), format, None)
@@ -108,6 +127,7 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
             Issue::error(fields.span, "conflicting_keys", format!("`{word}` has no meaning for text or raw bytes"));
         issues.push(issue.help("use the format `json` or `csv`, or parse the text in a stage"));
     }
+    let declared = declared.filter(|_| !matches!(kind, SourceKind::Objects(_)));
     let typed = declared.is_some() && !matches!(format, Format::Raw | Format::Text);
     let types = if typed { declared } else { made }.unwrap_or_else(Kind::any);
     let own = !matches!(kind, SourceKind::Topic { .. });
@@ -141,6 +161,11 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
     if let SourceKind::Http(http) = &kind {
         // What is taken in must fit.
         topic_settings.max_record_bytes.get_or_insert(http::max_record(http));
+    }
+    if let SourceKind::Objects(objects) = &kind
+        && let Some(size) = objects::max_record(objects)
+    {
+        topic_settings.max_record_bytes.get_or_insert(size);
     }
     Source {
         name: said.name.clone(),

@@ -28,6 +28,9 @@ pub(crate) fn check(
         if let Some(topic) = source.ids_topic() {
             owned.insert(topic, "the ids that were taken in".into());
         }
+        if let Some(topic) = source.seen_topic() {
+            owned.insert(topic, "the objects that were seen".into());
+        }
     }
     owned.insert(format!("{pipeline}.control"), "commands to the pipeline".into());
     for stage in stages {

@@ -21,9 +21,9 @@ use std::time::Duration;
 use millstream_embedded::{EmbeddedLog, EmbeddedOptions};
 use millstream_filter_api::Files;
 use millstream_host::intake::Served;
-use millstream_host::{NoMakers, RunOptions, Stop};
+use millstream_host::{Maker, Makers, Opening, RunOptions, Stop};
 use millstream_kafka::{KafkaConfig, KafkaLog};
-use millstream_log::Log;
+use millstream_log::{Log, LogResult};
 use millstream_serve::{Config, Listen, Route, Server};
 use millstream_spec::model::{Pipeline, Source};
 use millstream_spec::{Registry, SourceFile};
@@ -55,6 +55,10 @@ pub(crate) enum Break {
     ReplayForgotten,
     /// Every position is said to be past everything, so that partitions that were added wait for nothing.
     AllPassed,
+    /// What a source has seen is written outside the transaction of its records, before it.
+    SeenFirst,
+    /// The same, after it.
+    SeenLast,
     /// Records of sources are acknowledged when they are handed over, and written with those that come later.
     HastyAnswers,
 }
@@ -70,6 +74,8 @@ const BREAKS: &[(&str, Break)] = &[
     ("notes_first", Break::NotesFirst),
     ("replay_forgotten", Break::ReplayForgotten),
     ("all_passed", Break::AllPassed),
+    ("seen_first", Break::SeenFirst),
+    ("seen_last", Break::SeenLast),
     ("hasty_answers", Break::HastyAnswers),
 ];
 
@@ -161,7 +167,7 @@ fn run() -> Result<(), String> {
         stages: None,
         instance: None,
         served: server.is_some().then_some(served),
-        makers: Arc::new(NoMakers),
+        makers: Arc::new(All),
         stop,
         progress: None,
     };
@@ -188,6 +194,15 @@ fn load(path: &Path) -> Result<Pipeline, String> {
         Some(Ok((pipeline, _))) => Ok(pipeline),
         Some(Err(issues)) => Err(millstream_spec::render(path, &files[0].bytes, &issues)),
         None => Err("no verdict".into()),
+    }
+}
+
+/// As the real program.
+struct All;
+
+impl Makers for All {
+    fn open<'a>(&self, opening: Opening<'a>) -> LogResult<Option<Box<dyn Maker + 'a>>> {
+        millstream_objects::open(opening)
     }
 }
 

@@ -47,6 +47,7 @@ impl BrokenMember {
             | Break::CopiesFirst
             | Break::ParkedFirst
             | Break::NotesFirst
+            | Break::SeenFirst
             | Break::ReplayForgotten => {
                 let frozen = spring(Moment::InCommit);
                 (frozen, self.real.commit(positions))
@@ -62,7 +63,7 @@ impl BrokenMember {
                 let frozen = spring(Moment::InCommit);
                 (frozen, self.real.send(&mut kept).and_then(|()| self.real.commit(&[])))
             }
-            Break::MarksLast => {
+            Break::MarksLast | Break::SeenLast => {
                 if let Err(sent) = self.real.commit(positions) {
                     return (false, Err(sent));
                 }
@@ -118,6 +119,15 @@ impl MemberLayer for BrokenMember {
                 let mut notes: Vec<Outgoing> =
                     records.extract_if(.., |r| r.to.topic.ends_with(".jobs.notes") || is_reply(r)).collect();
                 self.write_plainly(&mut notes)?;
+                self.real.send(records)
+            }
+            Break::SeenFirst => {
+                let mut seen: Vec<Outgoing> = records.extract_if(.., |r| r.to.topic.ends_with(".seen")).collect();
+                self.write_plainly(&mut seen)?;
+                self.real.send(records)
+            }
+            Break::SeenLast => {
+                self.kept.extend(records.extract_if(.., |r| r.to.topic.ends_with(".seen")));
                 self.real.send(records)
             }
             Break::ParkedFirst => {

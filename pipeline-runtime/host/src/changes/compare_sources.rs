@@ -40,8 +40,12 @@ fn pairs<'a>(
         let same = |g: &&SourceMark| {
             let reads = |s: &SourceMark| if s.writes() { s.file.clone() } else { s.topic.clone() };
             let made = |s: &SourceMark| ["generate", "schedule"].contains(&s.kind.as_str()).then(|| s.options.clone());
-            // What takes requests in has no place that it would go on from.
-            g.kind == source.kind && g.kind != "http" && reads(g) == reads(source) && made(g) == made(source)
+            // What takes requests in has no place that it would go on from, and what was seen of objects lies under the
+            // name.
+            g.kind == source.kind
+                && !["http", "objects"].contains(&g.kind.as_str())
+                && reads(g) == reads(source)
+                && made(g) == made(source)
         };
         if let Some(before) = named(&old.sources, &source.name) {
             both.push((before, source));
@@ -103,6 +107,7 @@ pub fn compare(old: &Fingerprint, new: &Fingerprint, facts: &Facts) -> Vec<Seen>
 fn reads(source: &SourceMark) -> String {
     match source.kind.as_str() {
         "file" => format!("file {}", source.file),
+        "objects" => format!("objects {}", source.file),
         "topic" => format!("topic {}", source.topic),
         kind => kind.to_owned(),
     }
@@ -130,6 +135,9 @@ fn one(old: &SourceMark, new: &SourceMark, all: &mut Vec<Seen>) {
     {
         let what = if new.name.is_empty() { "`source`".to_owned() } else { called.clone() };
         let why = match new.writes() && old.writes() {
+            true if new.kind == "objects" => {
+                "what is there comes as `created`, and nothing is said of what was seen before"
+            }
             true => {
                 "the position in the old source is taken for one in the new: records are passed over or written again"
             }

@@ -59,11 +59,11 @@ pub struct SourceMark {
     /// Its name under `sources`; empty for `source`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// `topic`, `file`, `generate` or `http`.
+    /// `topic`, `file`, `generate`, `schedule`, `http` or `objects`.
     pub kind: String,
     /// The topic where its records are.
     pub topic: String,
-    /// The file, as written; empty for others.
+    /// The file or the URL of objects, as written; empty for others.
     pub file: String,
     /// How records are named.
     pub id: String,
@@ -225,6 +225,7 @@ fn source_mark(source: &model::Source) -> SourceMark {
             made.value.iter().for_each(|value| canonical(value, &mut text));
             ("schedule", "", text)
         }
+        SourceKind::Objects(objects) => ("objects", objects.url.as_str(), objects.mark()),
         // Not the secret, of which not even a hash is kept.
         SourceKind::Http(http) => {
             ("http", "", format!("{} {} {} {:?}", http.path, http.auth.name(), http.max_body, http.rate))

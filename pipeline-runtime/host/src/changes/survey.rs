@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use millstream_log::{Committed, End, Log, LogResult, TopicPartition};
-use millstream_spec::model::{Pipeline, SourceKind, Start};
+use millstream_spec::model::{Pipeline, Source, SourceKind, Start};
 use serde::Serialize;
 
 use super::compare::{Comparison, Difference, Facts, Takeover, compare};
@@ -285,6 +285,7 @@ fn wanted(pipeline: &Pipeline, there: &BTreeMap<String, i32>) -> Vec<TopicPlan> 
     pipeline.sources.iter().filter(|s| s.writes()).for_each(|s| add(&s.topic, count(&s.topic)));
     let ids = pipeline.sources.iter().filter_map(|s| Some((s.ids_topic()?, count(&s.topic))));
     ids.for_each(|(topic, count)| add(&topic, count));
+    pipeline.sources.iter().filter_map(Source::seen_topic).for_each(|topic| add(&topic, 1));
     pipeline.stages.iter().flat_map(|s| &s.outputs).for_each(|o| add(&o.topic, count(&o.topic)));
     for stage in &pipeline.stages {
         let count = stage.inputs.first().map_or(1, |i| count(&i.topic));

@@ -26,7 +26,7 @@ use millstream_log::{
     Budget, Class, Delivery, Event, Log, LogError, LogRecord, LogResult, Member, MemberConfig, Outgoing, Position,
     Sent, TopicPartition,
 };
-use millstream_spec::model::{Pipeline, Source, SourceKind};
+use millstream_spec::model::{IdRule, Pipeline, Source, SourceKind};
 
 use crate::changes::moved_to;
 use crate::clock::wall_ms;
@@ -233,8 +233,14 @@ impl<'a> Owner<'a> {
             pipeline = %pipeline.name, source = %source.name, records = position.records, "the source runs here"
         );
         let writer = RecordWriter::new(source, cx.partitions);
-        // Ids of rows may come again when their jobs are done and forgotten; a tick comes once.
-        let jobs = cx.jobs.clone().filter(|_| matches!(source.kind, SourceKind::Schedule(_)));
+        // Ids of rows may come again when their jobs are done and forgotten; a tick comes once, and so does what became of an
+        // object.
+        let once = match source.kind {
+            SourceKind::Schedule(_) => true,
+            SourceKind::Objects(_) => source.id == IdRule::Default,
+            _ => false,
+        };
+        let jobs = cx.jobs.clone().filter(|_| once);
         Ok(Self { source, maker, writer, jobs, anchor, ended: position.ended, fresh: false, ask_at: None })
     }
 

@@ -34,6 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("millstream-serve", &["millstream-host", "millstream-spec"]),
     ("millstream-objects", &["millstream-filter-api", "millstream-host", "millstream-log", "millstream-spec"]),
+    ("millstream-postgres", &["millstream-filter-api", "millstream-host", "millstream-log", "millstream-spec"]),
 ];
 
 /// Crates of others that must not be reached from a crate of ours, by any way.
@@ -49,6 +50,7 @@ const MUST_NOT_REACH: &[(&str, &[&str])] = &[
     ("millstream-serve", &["rdkafka", "rdkafka-sys", "openssl-sys"]),
     ("millstream-objects", &["rdkafka", "rdkafka-sys", "openssl-sys", "aws-lc-sys", "reqwest"]),
     ("millstream-embedded", &["rdkafka", "rdkafka-sys"]),
+    ("millstream-postgres", &["rdkafka", "rdkafka-sys", "openssl-sys"]),
 ];
 
 /// Licences that may come in with a dependency.

@@ -191,6 +191,7 @@ fn can_be_idle(pipeline: &Pipeline, source: &Source) -> Outcome {
         SourceKind::Generate(generate) if generate.count.is_none() => "generates without a `count`",
         SourceKind::Objects(_) => "watches for objects",
         SourceKind::Schedule(schedule) if !matches!(schedule.timing, Timing::At(_)) => "ticks without an end",
+        SourceKind::Postgres(_) => "watches its table",
         _ => return Ok(()),
     };
     let which = if source.named { format!("source `{}`", source.name) } else { "the source".to_owned() };

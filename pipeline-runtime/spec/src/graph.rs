@@ -85,6 +85,7 @@ fn source_text(source: &Source) -> String {
             Some(matching) => format!("objects {} ({})", objects.url, matching.text),
             None => format!("objects {}", objects.url),
         },
+        SourceKind::Postgres(postgres) => format!("{} ({})", postgres.describe(), format_text(&source.format)),
         SourceKind::Http(http) => format!("http {} ({})", http.path, format_text(&source.format)),
     }
 }

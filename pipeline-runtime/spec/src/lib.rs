@@ -21,6 +21,7 @@ pub mod model;
 mod objects;
 mod outputs;
 pub mod path;
+mod postgres;
 mod read;
 mod reference;
 mod registry;

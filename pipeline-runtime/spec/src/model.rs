@@ -8,6 +8,7 @@ pub use crate::schedule::{Missed, Overlap, ScheduleSource, Timing};
 use millstream_filter_api::{Checked, Kind, Node, OwnedValuePath, Span};
 
 pub use crate::http::{Encoding, HttpAuth, HttpSource, Secret};
+pub use crate::postgres::{PostgresRows, PostgresSource};
 pub use vrl::path::OwnedSegment;
 
 /// A checked pipeline.
@@ -147,6 +148,8 @@ pub enum SourceKind {
     Http(HttpSource),
     /// A folder or a bucket that is watched.
     Objects(ObjectsSource),
+    /// Rows of a database, read by one process at a time.
+    Postgres(PostgresSource),
 }
 
 /// A file as a source.
@@ -220,7 +223,7 @@ pub enum Format {
 #[derive(Clone, Debug, PartialEq)]
 pub enum IdRule {
     /// Headers `ce_source` + `ce_id`, else coordinates `topic/partition/offset` (or `file#line`, `generate#n`,
-    /// `schedule/pipeline/source@time`, `object#n`).
+    /// `schedule/pipeline/source@time`, `object#n`, `table#id`).
     Default,
     /// The record's key.
     Key,

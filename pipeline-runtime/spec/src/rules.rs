@@ -2,7 +2,7 @@
 //! editors; a test holds the two equal.
 
 use crate::shape::TextRule;
-use crate::{path, units};
+use crate::{path, postgres, units};
 
 const fn words(what: &'static str, words: &'static [&'static str], later: &'static [&'static str]) -> TextRule {
     TextRule { what, code: "unknown_word", words, later, reserved: &[], fits: |_| false, pattern: "", max: 64 }
@@ -181,6 +181,20 @@ pub(crate) static URL_PATH: TextRule = rule(
     is_url_path,
     "(?!/(?:api|assets|console|livez|metrics|readyz)(?:/|$))(?:/(?!\\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+",
 );
+
+pub(crate) static TABLE: TextRule = TextRule {
+    max: 127,
+    ..rule(
+        "a table such as `events` or `shop.events`, as it is called in the database",
+        "bad_table",
+        postgres::is_table,
+        "[^\\.\"\\u0000]{1,63}(?:\\.[^\\.\"\\u0000]{1,63})?",
+    )
+};
+pub(crate) static COLUMN: TextRule = TextRule {
+    max: 63,
+    ..rule("a name as it is in the database", "bad_column", postgres::is_column, "[^\"\\u0000]{1,63}")
+};
 
 /// The byte of a CSV separator.
 pub(crate) fn separator(text: &str) -> Option<u8> {

@@ -7,11 +7,12 @@ use millstream_filter_api::{Files, Found, Issue, Kind, Node, NodeKind, Span};
 
 use crate::language::MAX_PORTS;
 use crate::model::{
-    FileLines, FileSource, Format, GenerateSource, IdRule, KeyRule, Source, SourceKind, Start, TopicSettings,
+    FileLines, FileSource, Format, GenerateSource, IdRule, KeyRule, PostgresRows, Source, SourceKind, Start,
+    TopicSettings,
 };
 use crate::registry::Registry;
 use crate::shape::as_whole;
-use crate::{http, objects, read, rules, schedule, types, units};
+use crate::{http, objects, postgres, read, rules, schedule, types, units};
 
 /// Bytes of a schema file at most.
 const MAX_SCHEMA: usize = 1 << 20;
@@ -62,6 +63,7 @@ pub(crate) fn keep_ids_apart(sources: &mut [Source]) {
         SourceKind::File(file) => Some(file.path.file_name().map(OsStr::to_owned)),
         SourceKind::Generate(_) => Some(None),
         SourceKind::Objects(_) => None,
+        SourceKind::Postgres(postgres) => Some(Some(OsStr::new(postgres.table()).to_owned())),
     };
     let all: Vec<_> = sources.iter().map(given).collect();
     for (source, mine) in sources.iter_mut().zip(&all).filter(|(_, mine)| mine.is_some()) {
@@ -112,6 +114,10 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
         }
         let made = objects.types();
         (SourceKind::Objects(objects), Format::Json, Some(made))
+    } else if let Some(postgres) = node.get("postgres") {
+        let (postgres, made) = postgres::read(postgres, issues);
+        let format = postgres::format(node.get("format"), &postgres.rows, issues);
+        (SourceKind::Postgres(postgres), format, Some(made))
     } else if let Some(http) = node.get("http") {
         let format = http::format(node.get("format"), issues);
         (SourceKind::Http(http::read(http, issues)), format, None)
@@ -132,6 +138,7 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
     let types = if typed { declared } else { made }.unwrap_or_else(Kind::any);
     let own = !matches!(kind, SourceKind::Topic { .. });
     let is_http = matches!(kind, SourceKind::Http(_));
+    let has_headers = is_http || is_outbox(&kind);
     if let (true, Some(id)) = (is_http, key_of(node, &["id"])) {
         let issue = Issue::error(id.span, "conflicting_keys", "the id of a request stands inside `http`");
         issues.push(issue.help("write `http: { …, id: { header: idempotency-key } }`"));
@@ -141,12 +148,12 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
     for key in ["id", "key"] {
         let Some(rule) = node.get(key) else { continue };
         read::check_fields(rule, &types, issues);
-        if let (true, Some(header)) = (own && !is_http, rule.get("header")) {
+        if let (true, Some(header)) = (own && !has_headers, rule.get("header")) {
             let message = format!("`{key}`: the records of this source have no headers");
             issues.push(Issue::error(header.span, "no_headers", message).help("take a field, as in `.order_id`"));
         }
     }
-    if own && id == IdRule::Key && key.is_none() {
+    if own && id == IdRule::Key && key.is_none() && !matches!(kind, SourceKind::Postgres(_)) {
         let at = node.get("id").map_or(span, |n| n.span);
         let issue = Issue::error(at, "no_key", "`id: key`: the records of this source have no key");
         issues.push(issue.help("give them one with `key:`"));
@@ -182,6 +189,11 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
         id_prefix: None,
         topic_settings,
     }
+}
+
+/// Whether other columns of its rows become headers.
+fn is_outbox(kind: &SourceKind) -> bool {
+    matches!(kind, SourceKind::Postgres(postgres) if matches!(postgres.rows, PostgresRows::Outbox { .. }))
 }
 
 /// `format:` of a source that makes its payloads.

@@ -311,7 +311,6 @@ fn stages_and_their_links() {
 fn what_is_not_built_yet() {
     check(&[
         (format!("§registry: http://x\n{}", stage(W)), "not_supported_yet", "`registry`"),
-        (source("{ §postgres: {} }"), "not_supported_yet", "`postgres`"),
         (source("{ topic: t, format: §avro }"), "not_supported_yet", "`avro`"),
         (source("{ topic: t, schema: §a.avsc }"), "not_supported_yet", "Avro"),
         (source("{ topic: t, fields: { a: §timestamp } }"), "not_supported_yet", "`timestamp`"),

@@ -7,6 +7,7 @@
 //!
 //! The break sits at the log port, so that no line of the real program knows of it. Start reading at `member.rs`.
 
+mod hasty;
 mod log;
 mod member;
 mod redrive;
@@ -25,9 +26,10 @@ use millstream_host::{Maker, Makers, Opening, RunOptions, Stop};
 use millstream_kafka::{KafkaConfig, KafkaLog};
 use millstream_log::{Log, LogResult};
 use millstream_serve::{Config, Listen, Route, Server};
-use millstream_spec::model::{Pipeline, Source};
+use millstream_spec::model::{Pipeline, Source, SourceKind};
 use millstream_spec::{Registry, SourceFile};
 
+use crate::hasty::Hasty;
 use crate::log::BrokenLog;
 use crate::trap::{Fault, Target, Trap};
 
@@ -61,6 +63,8 @@ pub(crate) enum Break {
     SeenLast,
     /// Records of sources are acknowledged when they are handed over, and written with those that come later.
     HastyAnswers,
+    /// Rows are removed from their outbox before the commit of their records.
+    RemovedFirst,
 }
 
 const BREAKS: &[(&str, Break)] = &[
@@ -77,6 +81,7 @@ const BREAKS: &[(&str, Break)] = &[
     ("seen_first", Break::SeenFirst),
     ("seen_last", Break::SeenLast),
     ("hasty_answers", Break::HastyAnswers),
+    ("removed_first", Break::RemovedFirst),
 ];
 
 const FAULTS: &[(&str, Fault)] = &[
@@ -167,7 +172,7 @@ fn run() -> Result<(), String> {
         stages: None,
         instance: None,
         served: server.is_some().then_some(served),
-        makers: Arc::new(All),
+        makers: Arc::new(All { hasty: breaks == Break::RemovedFirst }),
         stop,
         progress: None,
     };
@@ -197,12 +202,17 @@ fn load(path: &Path) -> Result<Pipeline, String> {
     }
 }
 
-/// As the real program.
-struct All;
+/// As the real program, or with makers that are told of a commit before it is made.
+struct All {
+    hasty: bool,
+}
 
 impl Makers for All {
     fn open<'a>(&self, opening: Opening<'a>) -> LogResult<Option<Box<dyn Maker + 'a>>> {
-        millstream_objects::open(opening)
+        match &opening.source.kind {
+            SourceKind::Postgres(_) => Hasty(self.hasty).open(opening),
+            _ => millstream_objects::open(opening),
+        }
     }
 }
 

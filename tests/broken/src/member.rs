@@ -43,6 +43,7 @@ impl BrokenMember {
             Break::Nothing
             | Break::AllPassed
             | Break::HastyAnswers
+            | Break::RemovedFirst
             | Break::MarksFirst
             | Break::CopiesFirst
             | Break::ParkedFirst
@@ -100,7 +101,9 @@ impl MemberLayer for BrokenMember {
     fn send(&mut self, records: &mut Vec<Outgoing>) -> Result<(), Sent> {
         self.trap.watch(records, &mut self.watched);
         match self.breaks {
-            Break::Nothing | Break::AllPassed | Break::HastyAnswers | Break::ReplayForgotten => self.real.send(records),
+            Break::Nothing | Break::AllPassed | Break::HastyAnswers | Break::RemovedFirst | Break::ReplayForgotten => {
+                self.real.send(records)
+            }
             Break::PositionsFirst | Break::NoFencing => {
                 self.kept.append(records);
                 Ok(())

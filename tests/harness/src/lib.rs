@@ -3,6 +3,8 @@
 //!
 //! It must never know: rdkafka, a pipeline, any crate of the runtime. It speaks to brokers with a handful of bytes.
 //!
+//! [`Postgres`] is a real server of that kind, from the machine's own package.
+//!
 //! Start reading at [`KafkaCluster`]; [`Broker`] is one process of it, `guard` says why none outlives a test.
 //!
 //! Environment:
@@ -14,6 +16,7 @@ mod broker;
 mod cluster;
 mod guard;
 mod jars;
+mod postgres;
 mod properties;
 mod ready;
 mod secure;
@@ -22,6 +25,7 @@ mod tool;
 pub use broker::Broker;
 pub use cluster::{KafkaCluster, Options};
 pub use jars::KAFKA_VERSION;
+pub use postgres::{Postgres, Session};
 pub use secure::{GUEST, GUEST_PASSWORD, PASSWORD, Secure, USER};
 pub use tool::tool;
 

@@ -105,6 +105,7 @@ pub fn check_yaml(page: &Path, block: &Block) {
         .current_dir(&folder)
         .env_remove("MILLSTREAM_BROKERS")
         .env("KAFKA_PASSWORD", "secret")
+        .env("DATABASE_URL", "postgres://localhost/shop")
         .output()
         .expect("millstream");
     let said = String::from_utf8_lossy(&out.stderr).into_owned() + &String::from_utf8_lossy(&out.stdout);

@@ -226,6 +226,7 @@ fn source_mark(source: &model::Source) -> SourceMark {
             ("schedule", "", text)
         }
         SourceKind::Objects(objects) => ("objects", objects.url.as_str(), objects.mark()),
+        SourceKind::Postgres(postgres) => ("postgres", postgres.table(), postgres.mark()),
         // Not the secret, of which not even a hash is kept.
         SourceKind::Http(http) => {
             ("http", "", format!("{} {} {} {:?}", http.path, http.auth.name(), http.max_body, http.rate))

@@ -233,10 +233,10 @@ impl<'a> Owner<'a> {
             pipeline = %pipeline.name, source = %source.name, records = position.records, "the source runs here"
         );
         let writer = RecordWriter::new(source, cx.partitions);
-        // Ids of rows may come again when their jobs are done and forgotten; a tick comes once, and so does what became of an
-        // object.
+        // Ids of rows of a file may come again when their jobs are done and forgotten; a tick or a row of a database comes once,
+        // and so does what became of an object.
         let once = match source.kind {
-            SourceKind::Schedule(_) => true,
+            SourceKind::Schedule(_) | SourceKind::Postgres(_) => true,
             SourceKind::Objects(_) => source.id == IdRule::Default,
             _ => false,
         };
@@ -354,7 +354,9 @@ impl RecordWriter {
             Fault { code: fault.code.clone(), message: format!("{}{at}", fault.message) }.encode(&payload)
         });
         let decoded = decoded.ok();
-        let headers = millstream_filter_api::Headers::new();
+        // Once for the rules, once before our own.
+        maker.headers(&mut self.headers);
+        let headers = self.headers.finish();
         let key = match (&source.key, &decoded) {
             (Some(rule), Some(decoded)) => ids::of_output_key(Some(rule), None, decoded, Some(&payload), &headers),
             (Some(_), None) => None,

@@ -1,0 +1,6 @@
+//! PostgreSQL as a source, end to end with the real server.
+
+mod common;
+mod cursor;
+mod outbox;
+mod trouble;

@@ -28,22 +28,38 @@ pub fn worked_off(
         if !here(&stage.name) {
             continue;
         }
-        for input in &stage.inputs {
-            // Asked each time: others may add partitions to a topic of theirs.
-            let Some(info) = &log.describe(&[&input.topic])?[0] else { return Ok(false) };
-            let partitions: Vec<TopicPartition> =
-                (0..info.partitions).map(|p| TopicPartition::new(input.topic.as_str(), p)).collect();
-            if !at_end(log, &stage.group, &partitions)? {
-                return Ok(false);
-            }
-        }
-        // After its inputs: what it sets aside is there when its position says that it has read the record.
-        if !retried(log, stage)? {
+        if !stage_worked_off(log, stage)? {
             return Ok(false);
         }
     }
-    // Last: the notes of all those ends are there by now.
-    jobs::worked_off(log, pipeline)
+    // The notes of all those ends are there by now.
+    let Some(jobs) = &pipeline.jobs else { return Ok(true) };
+    let before = jobs::ends(log, jobs)?;
+    if !jobs::worked_off(log, pipeline)? {
+        return Ok(false);
+    }
+    // What undoes jobs gets its records from the count of them, and says so to it when they have ended. When nothing was said
+    // meanwhile, nothing is on its way there.
+    for stage in pipeline.stages.iter().filter(|stage| stage.compensates.is_some() && here(&stage.name)) {
+        if !stage_worked_off(log, stage)? {
+            return Ok(false);
+        }
+    }
+    Ok(jobs::ends(log, jobs)? == before)
+}
+
+fn stage_worked_off(log: &dyn Log, stage: &Stage) -> LogResult<bool> {
+    for input in &stage.inputs {
+        // Asked each time: others may add partitions to a topic of theirs.
+        let Some(info) = &log.describe(&[&input.topic])?[0] else { return Ok(false) };
+        let partitions: Vec<TopicPartition> =
+            (0..info.partitions).map(|p| TopicPartition::new(input.topic.as_str(), p)).collect();
+        if !at_end(log, &stage.group, &partitions)? {
+            return Ok(false);
+        }
+    }
+    // After its inputs: what it sets aside is there when its position says that it has read the record.
+    retried(log, stage)
 }
 
 /// Whether nothing is set aside but what waits for somebody to decide about a dead letter. The topic is asked for each time: sending the first dead letter back makes it.
@@ -77,7 +93,7 @@ pub(crate) fn at_end(log: &dyn Log, group: &str, partitions: &[TopicPartition]) 
 }
 
 /// Stages so that each comes after those it reads from. The check has refused cycles.
-fn in_order(pipeline: &Pipeline) -> Vec<usize> {
+pub(crate) fn in_order(pipeline: &Pipeline) -> Vec<usize> {
     let mut order = Vec::new();
     let mut rest: Vec<usize> = (0..pipeline.stages.len()).collect();
     while !rest.is_empty() {

@@ -59,6 +59,8 @@ pub struct StagePlan {
     pub replay: Option<Arc<Replay>>,
     /// How it says what became of its records, where jobs are tracked.
     pub(crate) jobs: Option<JobsPlan>,
+    /// Whether it undoes what another stage did, so that it runs for jobs that were stopped.
+    pub compensates: bool,
     /// What the engine is told; `max_metadata` is set by each member's log.
     pub engine: EngineConfig,
 }
@@ -99,6 +101,8 @@ pub struct OutputPlan {
     pub is_read_here: bool,
     /// Stages of the pipeline that read it.
     pub readers: u32,
+    /// Those of them that have a deadline.
+    pub timed: Vec<Arc<str>>,
 }
 
 /// One filter of a stage.
@@ -152,6 +156,7 @@ impl StagePlan {
             until_ms: stage.retry.until.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
             replay: None,
             jobs: JobsPlan::of(pipeline, stage, topics),
+            compensates: stage.compensates.is_some(),
             engine: engine_config(pipeline, stage, !calls),
         }
     }
@@ -213,6 +218,8 @@ pub fn input_plan(pipeline: &Pipeline, input: &model::Input) -> InputPlan {
 }
 
 fn output_plan(pipeline: &Pipeline, stage: &Stage, output: &model::Output, topics: &Partitions) -> OutputPlan {
+    let readers: Vec<&Stage> =
+        pipeline.stages.iter().filter(|s| s.inputs.iter().any(|i| i.topic == output.topic)).collect();
     OutputPlan {
         topic: Arc::from(output.topic.as_str()),
         codec: codec_of(&output.format),
@@ -220,7 +227,8 @@ fn output_plan(pipeline: &Pipeline, stage: &Stage, output: &model::Output, topic
         ids: OutputIds::new(&pipeline.name, &stage.name, output.name.as_deref().unwrap_or("")),
         partitions: topics.of(&output.topic),
         is_read_here: is_read_here(pipeline, &output.topic),
-        readers: pipeline.stages.iter().filter(|s| s.inputs.iter().any(|i| i.topic == output.topic)).count() as u32,
+        readers: readers.len() as u32,
+        timed: readers.iter().filter(|s| s.deadline.is_some()).map(|s| Arc::from(s.name.as_str())).collect(),
     }
 }
 

@@ -185,11 +185,14 @@ pub fn prepare(log: &dyn Log, pipeline: &Pipeline, wishes: Wishes<'_>) -> LogRes
     let jobs = pipeline.jobs.iter().flat_map(|jobs| {
         // Not by the settings of the stages' topics: what is in them is small, and goes by itself.
         let plain = |name: &str| plain(name, jobs.partitions);
+        // But for records that may have to be undone, which lie there as they are.
+        let undone = pipeline.stages.iter().filter_map(Stage::undo);
+        let max_record_bytes = undone.filter_map(|o| o.settings.max_record_bytes).max();
         // What was told goes by itself.
         let events =
             jobs.events.iter().map(move |name| NewTopic { retention: Retention::Written(TOLD), ..plain(name) });
         let statuses = NewTopic { retention: Retention::Compacted, ..plain(&jobs.topic) };
-        events.chain([plain(&jobs.notes), statuses])
+        events.chain([NewTopic { max_record_bytes, ..plain(&jobs.notes) }, statuses])
     });
     ensure(log, &mut topics, side.iter().map(|(topic, _)| topic.clone()).chain(jobs).collect())?;
     for (topic, wanted) in &side {

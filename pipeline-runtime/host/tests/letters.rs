@@ -42,7 +42,7 @@ fn stop() -> Stop {
 
 fn redrive(log: &dyn Log, stop: &Stop, mut each: impl FnMut(&Letter)) -> Report {
     let to = Destination::Topic { topic: Arc::from("to"), partitions: 1 };
-    let redrive = Redrive { to, max_redrives: None };
+    let redrive = Redrive { to, max_redrives: None, given_up: Arc::default() };
     work(log, &Place::of_topic("dlq"), Pace::default(), stop, &mut |letter| {
         each(letter);
         Ok(redrive.copy(letter).map_or_else(Verdict::Leave, |copy| Verdict::Finish(Some(copy))))

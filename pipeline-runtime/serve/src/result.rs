@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION};
-use millstream_host::jobs::{JobState, JobStatus, JobsView, Payload};
+use millstream_host::jobs::{JobState, JobStatus, JobsView, Payload, Stopped};
 use serde_json::json;
 
 use crate::problem::Problem;
@@ -31,13 +31,19 @@ pub(crate) async fn of(view: &JobsView, job: &str, time: Duration) -> Result<Res
 /// The answer to who waits for a job, if it has ended.
 fn ended(job: &str, status: &JobStatus) -> Option<Result<Response, Problem>> {
     Some(match status.state {
-        JobState::Accepted | JobState::Scheduled | JobState::Running | JobState::Waiting => return None,
+        JobState::Accepted | JobState::Scheduled | JobState::Running | JobState::Waiting | JobState::Compensating => {
+            return None;
+        }
         JobState::Done => Ok(payload(status.result.as_ref())),
         JobState::Cancelled => {
             Err(Problem::new(StatusCode::CONFLICT, "job_cancelled", format!("job {job} was cancelled")))
         }
-        JobState::Failed => {
-            let why = status.error.as_ref().map_or_else(String::new, |e| format!(": {} ({})", e.message, e.code));
+        JobState::Compensated if status.stopped == Some(Stopped::Cancelled) => {
+            let detail = format!("job {job} was cancelled, and what it had done is undone");
+            Err(Problem::new(StatusCode::CONFLICT, "job_cancelled", detail))
+        }
+        JobState::Failed | JobState::Compensated => {
+            let why = status.failure().map_or_else(String::new, |e| format!(": {} ({})", e.message, e.code));
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "job_failed", format!("job {job} has failed{why}")))
         }
     })

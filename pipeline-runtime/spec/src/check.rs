@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use millstream_filter_api::{Files, Issue, Node, Severity, Span};
 
+use crate::compensate::Made;
 use crate::defaults::{self, Options, TOPIC_SETTINGS};
 use crate::inlets::has_ingest;
 use crate::isolate::{self, Given, Owners};
@@ -15,7 +16,7 @@ use crate::reference::Resolver;
 use crate::registry::Registry;
 use crate::source::{self, Reading, Said};
 use crate::stage::Draft;
-use crate::{language, read, schedule, shape, tests_section, tree};
+use crate::{compensate, language, read, schedule, shape, tests_section, tree};
 
 /// A pipeline file as it was read.
 pub struct SourceFile {
@@ -175,7 +176,9 @@ fn meaning(
     let issues = &mut found.issues;
     let name = node.get("pipeline");
     let pipeline = name.and_then(Node::as_text).unwrap_or("").to_owned();
-    let defaults = node.get("defaults").map_or_else(Options::default, |d| Options::default().with(d, issues));
+    let base = Options { ends_job: compensate::is_wanted(node), ..Options::default() };
+    let defaults = node.get("defaults").map_or(base.clone(), |d| base.with(d, issues));
+    issues.extend(compensate::nothing_to_compensate(node));
     let topics = defaults::topics(&TOPIC_SETTINGS, node.get("defaults").and_then(|d| d.get("topics")));
     found.name = name.map(|n| (pipeline.clone(), n.span));
 
@@ -243,11 +246,22 @@ fn meaning(
         Some("at_least_once") => Delivery::AtLeastOnce,
         _ => Delivery::ExactlyOnce,
     };
-    let tracking = Tracking { pipeline: &pipeline, delivery, sources: &sources, stages, partitions: topics.partitions };
+    let tracking = Tracking {
+        pipeline: &pipeline,
+        delivery,
+        sources: &sources,
+        stages,
+        drafts: &drafts,
+        partitions: topics.partitions,
+    };
     let jobs = jobs::read(node.get("jobs"), &said, &tracking, issues);
     for (source, said) in sources.iter().zip(&said) {
         issues.extend(schedule::overlap_issue(source, said.node));
     }
+    compensate::limits(&drafts, &sources, &mut linked.stages, issues);
+    // Behind all others, and after all that goes by the stages of the file.
+    let made = Made { pipeline: &pipeline, registry, files, topics: &topics };
+    compensate::add(&drafts, &made, &mut linked, issues);
     found.topics = linked.topics;
     found.pipeline = Some(Pipeline {
         name: pipeline,

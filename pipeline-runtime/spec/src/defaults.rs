@@ -23,6 +23,8 @@ pub(crate) struct Options {
     pub retry: Retry,
     /// After a dead letter its key waits.
     pub hold_key: bool,
+    /// A dead letter ends its job, and what the job has passed is compensated.
+    pub ends_job: bool,
     /// Dedup is on unless switched off: repeats come from producers, and nobody notices them until it is too late. The
     /// window is a day; five million ids are about 60 a second and partition over it.
     pub dedup: Option<Dedup>,
@@ -51,6 +53,7 @@ impl Default for Options {
             timeout: Duration::from_secs(30),
             retry: RETRY,
             hold_key: false,
+            ends_job: false,
             dedup: Some(DEDUP),
             dead_letter_retention: None,
         }
@@ -84,6 +87,7 @@ impl Options {
         }
         if let Some(word) = node.get("on_failure") {
             all.hold_key = word.as_text() == Some("hold_key");
+            all.ends_job = word.as_text() == Some("compensate");
             if all.hold_key && all.order != Order::Key {
                 issues.push(no_key_to_hold(word, all.order));
             }

@@ -56,8 +56,8 @@ fn readers(pipeline: &Pipeline, reads: &dyn Fn(&Input) -> bool, indent: &str, ou
                 for (m, output) in outputs.iter().enumerate() {
                     let (branch, deeper) =
                         if m + 1 == outputs.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-                    let name = output.name.as_deref().unwrap_or("");
-                    let _ = writeln!(out, "{below}{branch}{name} -> {}", output.topic);
+                    let name = output.name.as_ref().map_or_else(String::new, |name| format!("{name} "));
+                    let _ = writeln!(out, "{below}{branch}{name}-> {}", output.topic);
                     readers(pipeline, &|i| i.topic == output.topic, &format!("{below}{deeper}"), out);
                 }
             }

@@ -84,6 +84,7 @@ fn ingest(cx: &Linking<'_>, source: &Source, place: usize, span: Span) -> Stage 
         types: source.types.clone(),
         settings: cx.topics.clone(),
         given: false,
+        undo: false,
     };
     let options = Options { dedup: None, hold_key: false, ..cx.defaults.clone() };
     let flow = Flow { filters: Vec::new(), outputs: None, kind: source.types.clone(), taint: None };

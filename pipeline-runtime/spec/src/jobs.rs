@@ -7,6 +7,7 @@ use millstream_filter_api::{Issue, Node, NodeKind};
 use crate::model::{Delivery, JobReply, Jobs, Overlap, ScheduleSource, Source, SourceKind, Stage};
 use crate::shape::with_help;
 use crate::source::Said;
+use crate::stage::Draft;
 use crate::{defaults, read, spelling};
 
 /// How long after its end a job is known.
@@ -19,29 +20,36 @@ pub(crate) struct Tracking<'a> {
     pub sources: &'a [Source],
     /// Empty where they could not be linked.
     pub stages: &'a [Stage],
+    /// The same as they stand in the file.
+    pub drafts: &'a [Draft<'a>],
     /// Of a topic that is made.
     pub partitions: i32,
 }
 
 /// What needs to know how jobs stand, and where it says so.
-fn needed<'n>(cx: &Tracking<'_>, said: &[&Said<'n>]) -> Option<(&'n Node, &'static str)> {
+fn needed<'n>(cx: &Tracking<'n>, said: &[&Said<'n>]) -> Option<(&'n Node, &'static str)> {
     let need = |(source, said): (&Source, &&Said<'n>)| match &source.kind {
         SourceKind::Schedule(ScheduleSource { overlap: Overlap::Skip | Overlap::Queue, .. }) => {
-            Some((said.node.get("schedule")?.get("overlap")?, "`overlap`"))
+            Some((said.node.get("schedule")?.get("overlap")?, "`overlap` of a source"))
         }
         SourceKind::Http(http) if http.respond.is_some() => {
-            Some((said.node.get("http")?.get("respond")?, "`respond: { result }`"))
+            Some((said.node.get("http")?.get("respond")?, "`respond: { result }` of a source"))
         }
         _ => None,
     };
-    cx.sources.iter().zip(said).find_map(need)
+    cx.sources.iter().zip(said).find_map(need).or_else(|| {
+        let of = |draft: &'n Draft<'_>, key, what| Some((draft.node.get(key)?, what));
+        cx.drafts.iter().find_map(|d| {
+            of(d, "compensate", "`compensate` of a stage").or_else(|| of(d, "deadline", "`deadline` of a stage"))
+        })
+    })
 }
 
 /// Reads the section; `None` where jobs are not tracked. They are where it stands, and where a source needs it.
-pub(crate) fn read(
+pub(crate) fn read<'n>(
     node: Option<&Node>,
-    said: &[&Said<'_>],
-    cx: &Tracking<'_>,
+    said: &[&Said<'n>],
+    cx: &Tracking<'n>,
     issues: &mut Vec<Issue>,
 ) -> Option<Jobs> {
     let needed = needed(cx, said);
@@ -50,7 +58,7 @@ pub(crate) fn read(
     let track = node.get("track");
     if let Some(track) = track.filter(|n| n.kind == NodeKind::Bool(false)) {
         if let Some((_, what)) = needed {
-            let message = format!("{what} of a source has to know how jobs stand");
+            let message = format!("{what} has to know how jobs stand");
             issues.push(Issue::error(track.span, "conflicting_keys", message).help("leave out `track: false`"));
         }
         return None;

@@ -346,7 +346,7 @@ const DEDUP: Key = key!(
 const ON_FAILURE: Key = key!(
     "on_failure",
     Shape::Text(&rules::ON_FAILURE),
-    "after dead-lettering: `continue` with the key's next record (default), or `hold_key` until somebody decides"
+    "after dead-lettering: `continue` with the key's next record, `hold_key` until somebody decides, or `compensate` the job; default `compensate` where a stage has a compensation, else `continue`"
 );
 const DEAD_LETTER: Key = key!(
     "dead_letter",
@@ -408,8 +408,8 @@ static STAGE: Shape = Shape::Named(
                 later!("priority"),
                 key!("singleton", Shape::Flag, "one replica works in the whole cluster, the others stand by; default false"),
                 key!("isolate", Shape::Map(&ISOLATE), "keeps secrets: who may name them, and what may leave the stage"),
-                later!("compensate"),
-                later!("deadline"),
+                key!("compensate", Shape::FilterItem, "the filter that undoes what this one did, when the job fails later: `NAME: configuration`"),
+                key!("deadline", Shape::Text(&rules::TIMEOUT), "a job of which nothing ends here for so long, though it has something here, has failed"),
                 later!("wait_for"),
                 later!("join"),
 ], one_of: &[&["filter", "filters"]],         needs: &[("with", "filter")])),

@@ -8,6 +8,7 @@
 //! `shape.rs` over the tables in `language.rs`, then the meaning: `source.rs`, `stage.rs`, `outputs.rs`, `link.rs`.
 
 mod check;
+mod compensate;
 mod defaults;
 pub mod graph;
 mod http;

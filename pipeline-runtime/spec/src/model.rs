@@ -285,6 +285,13 @@ pub struct Stage {
     pub retry: Retry,
     /// After a dead letter, later records of its key wait until somebody decides.
     pub hold_key: bool,
+    /// A dead letter ends its job: what is left of it is dropped, and what it has passed is compensated.
+    pub ends_job: bool,
+    /// A job that has records here of which none ends for so long has failed.
+    pub deadline: Option<Duration>,
+    /// Index of the stage whose effects this one undoes. Such a stage is not in the file: it is made of the `compensate`
+    /// of the other, is named `<stage>.compensate`, and stands behind all that are.
+    pub compensates: Option<usize>,
     /// `None` is off.
     pub dedup: Option<Dedup>,
     /// Retention of `<pipeline>.<stage>.dlq`; `None` keeps for ever.
@@ -348,6 +355,8 @@ pub struct Output {
     pub settings: TopicSettings,
     /// Whether the topic's name was given (`to:`): it may exist already and belong to others.
     pub given: bool,
+    /// It is no output of a filter: what is compensated is put there by the count of jobs.
+    pub undo: bool,
 }
 
 /// What a missing topic is made with.
@@ -427,6 +436,11 @@ impl Pipeline {
 }
 
 impl Stage {
+    /// Where records are put that this stage has let pass and that are to be compensated; nothing without `compensate`.
+    pub fn undo(&self) -> Option<&Output> {
+        self.outputs.iter().find(|output| output.undo)
+    }
+
     /// Whether any filter calls out.
     pub fn has_effects(&self) -> bool {
         self.filters.iter().any(|f| f.checked.effects)

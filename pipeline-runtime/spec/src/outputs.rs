@@ -63,6 +63,7 @@ pub(crate) fn settle(
                 types: types.clone(),
                 settings: defaults::topics(topics, to.filter(|t| t.as_map().is_some())),
                 given: topic.is_some(),
+                undo: false,
             },
         });
     }

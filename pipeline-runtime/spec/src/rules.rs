@@ -25,7 +25,8 @@ pub(crate) static API_VERSION: TextRule = words("`millstream/v1`", &["millstream
 pub(crate) static DELIVERY: TextRule =
     words("`exactly_once` or `at_least_once`", &["exactly_once", "at_least_once"], &[]);
 pub(crate) static ORDER: TextRule = words("`key`, `partition` or `none`", &["key", "partition", "none"], &[]);
-pub(crate) static ON_FAILURE: TextRule = words("`continue` or `hold_key`", &["continue", "hold_key"], &["compensate"]);
+pub(crate) static ON_FAILURE: TextRule =
+    words("`continue`, `hold_key` or `compensate`", &["continue", "hold_key", "compensate"], &[]);
 pub(crate) static MISSED: TextRule = words("`skip`, `once` or `all`", &["skip", "once", "all"], &[]);
 pub(crate) static OVERLAP: TextRule = words("`allow`, `skip` or `queue`", &["allow", "skip", "queue"], &[]);
 pub(crate) static APART: TextRule = words("`apart`", &["apart"], &[]);

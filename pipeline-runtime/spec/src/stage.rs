@@ -152,7 +152,7 @@ impl<'n> DraftFilter<'n> {
     }
 
     /// An item of `filters:`.
-    fn read(node: &'n Node) -> Option<Self> {
+    pub(crate) fn read(node: &'n Node) -> Option<Self> {
         match &node.kind {
             NodeKind::Map(pairs) => match pairs.as_slice() {
                 [(name, with)] => Self::new(name, with.clone()),
@@ -163,7 +163,7 @@ impl<'n> DraftFilter<'n> {
     }
 }
 
-fn nothing(span: Span) -> Node {
+pub(crate) fn nothing(span: Span) -> Node {
     Node { kind: NodeKind::Null, span }
 }
 

@@ -288,3 +288,28 @@ fn line_ends_and_marks_do_not_matter() {
         assert_eq!((p.stages.len(), w.len(), p.stages[3].span.line), (4, 0, good(ORDERS).0.stages[3].span.line));
     }
 }
+
+#[test]
+fn a_compensation_is_a_stage_of_its_own() {
+    let (p, _) = good(
+        "pipeline: shop\nsource: { topic: t, fields: { id: string } }\nstages:\n  \
+         - { name: reserve, filter: where, with: 'true', timeout: 7s, compensate: { where: .id != \"\" } }\n  \
+         - { name: charge, filter: where, with: 'true', deadline: 5m }\n  \
+         - { name: tell, filter: where, with: 'true', on_failure: continue }\n",
+    );
+    let names: Vec<_> = p.stages.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["reserve", "charge", "tell", "reserve.compensate"]);
+    let (reserve, undoes) = (&p.stages[0], &p.stages[3]);
+    assert_eq!(reserve.undo().map(|o| o.topic.as_str()), Some("shop.reserve.undo"));
+    let input = &undoes.inputs[0];
+    assert_eq!((input.topic.as_str(), input.from_stage, input.source), ("shop.reserve.undo", Some(0), None));
+    assert_eq!((undoes.compensates, undoes.timeout.as_secs(), &undoes.dedup), (Some(0), 7, &None));
+    assert_eq!(
+        (undoes.group.as_str(), undoes.dlq.as_str()),
+        ("shop.reserve.compensate", "shop.reserve.compensate.dlq")
+    );
+    let ends: Vec<bool> = p.stages.iter().map(|s| s.ends_job).collect();
+    assert_eq!(ends, [true, true, false, false]);
+    let jobs = p.jobs.as_ref().expect("tracked by itself");
+    assert_eq!((jobs.result.as_str(), p.stages[1].deadline.map(|d| d.as_secs())), ("tell", Some(300)));
+}

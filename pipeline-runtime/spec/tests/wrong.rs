@@ -315,10 +315,9 @@ fn what_is_not_built_yet() {
         (source("{ topic: t, schema: §a.avsc }"), "not_supported_yet", "Avro"),
         (source("{ topic: t, fields: { a: §timestamp } }"), "not_supported_yet", "`timestamp`"),
         (stage(&format!("{W}    replicas: §{{ min: 1, max: 8 }}")), "not_supported_yet", "`replicas: { min, max }`"),
-        (stage(&format!("{W}    on_failure: §compensate")), "not_supported_yet", "`compensate`"),
         (stage(&format!("{W}    §priority: {{ by: .n }}")), "not_supported_yet", "`priority`"),
-        (stage(&format!("{W}    §compensate: {{}}")), "not_supported_yet", "`compensate`"),
-        (stage(&format!("{W}    §deadline: 5m")), "not_supported_yet", "`deadline`"),
+        (stage(&format!("{W}    deadline: §5m")), "not_supported_yet", "`deadline`"),
+        (stages(&[&format!("{ROUTE}, compensate: §{{ where: 'true' }}")]), "not_supported_yet", "named outputs"),
         (stage(&format!("{W}    §wait_for: {{}}")), "not_supported_yet", "`wait_for`"),
     ]);
 }

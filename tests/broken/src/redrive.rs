@@ -24,7 +24,7 @@ pub(crate) fn redrive(log: &dyn Log, pipeline: &Pipeline, stage: &str, to: Optio
             place.way_back(false).ok_or("there is no way back")?
         }
     };
-    let redrive = Redrive { to, max_redrives: None };
+    let redrive = Redrive { to, max_redrives: None, given_up: Default::default() };
     let decide = &mut |letter: &_| Ok(redrive.copy(letter).map_or_else(Verdict::Leave, |c| Verdict::Finish(Some(c))));
     let report = work(log, &place, Pace::default(), &stop, decide);
     report.map(drop).map_err(|e| e.to_string())

@@ -4,6 +4,7 @@
 mod api;
 mod replies;
 mod stopped;
+mod undone;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -37,7 +37,7 @@ pub struct RedriveArgs {
     /// Leave letters that were sent so often already
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
     max_redrives: Option<i64>,
-    /// Past dedup, too, where a record of the same id has passed meanwhile
+    /// Past dedup, too, where a record of the same id has passed meanwhile; and where the job was compensated
     #[arg(long, conflicts_with = "to")]
     force: bool,
     /// Only say what would be sent
@@ -98,19 +98,25 @@ pub fn run(args: RedriveArgs, cx: &Context) -> Outcome {
 
 /// What is done with the letters of each place.
 fn redrives(args: &RedriveArgs, places: &[Place], log: &dyn Log) -> Result<Vec<Redrive>, Failure> {
-    let redrive = |to| Redrive { to, max_redrives: args.max_redrives };
+    let redrive = |to, given_up| Redrive { to, max_redrives: args.max_redrives, given_up };
     let Some(to) = &args.to else {
-        let back = places.iter().map(|place| place.way_back(args.force).map(redrive));
-        return back.collect::<Option<_>>().ok_or_else(|| {
-            Failure::wrong("letters in a topic have no stage to go back to").help("`--to TOPIC` sends them to a topic")
-        });
+        let back = |place: &Place| {
+            let to = place.way_back(args.force).ok_or_else(|| {
+                Failure::wrong("letters in a topic have no stage to go back to")
+                    .help("`--to TOPIC` sends them to a topic")
+            })?;
+            let given_up =
+                if args.force { Arc::default() } else { place.given_up(log).map_err(|e| Failure::log(&e))? };
+            Ok(redrive(to, given_up))
+        };
+        return places.iter().map(back).collect();
     };
     if let Some(place) = places.iter().find(|p| *p.topic == **to) {
         return Err(Failure::wrong(format!("`{}` is where these letters are", place.topic)).help("send them elsewhere"));
     }
     let partitions = topic::existing(log, to)?.partitions;
     let destination = Destination::Topic { topic: Arc::from(to.as_str()), partitions };
-    Ok(places.iter().map(|_| redrive(destination.clone())).collect())
+    Ok(places.iter().map(|_| redrive(destination.clone(), Arc::default())).collect())
 }
 
 /// What people read behind the count.

@@ -13,7 +13,7 @@ use crate::target::Target;
 /// Have what is left of a job dropped
 ///
 /// Calls that run for it are cancelled, and its other records are dropped when a stage comes to them. What it has done
-/// already stays done.
+/// already stays done, or is compensated where its stages say how.
 #[derive(Args, Debug)]
 pub struct CancelArgs {
     /// The pipeline: a file or a name
@@ -33,7 +33,7 @@ pub fn run(args: CancelArgs, cx: &Context) -> Outcome {
     let job = &args.job;
     match before.state {
         JobState::Cancelled => print(&format!("{job} was cancelled before\n")),
-        state if state.is_final() && before.open == 0 => {
+        state if before.is_stopped() => {
             Err(Failure::failed(format!("job `{job}` is {}: nothing is left to be cancelled", state.word())))
         }
         _ => print(&format!("{job} cancelled\n")),

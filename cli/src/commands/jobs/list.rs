@@ -18,7 +18,8 @@ use crate::units;
 pub struct LsArgs {
     /// The pipeline: a file or a name
     pipeline: String,
-    /// Only jobs in this state: accepted, scheduled, running, waiting, done, failed, cancelled; repeats
+    /// Only jobs in this state: accepted, scheduled, running, waiting, done, failed, cancelled, compensating,
+    /// compensated; repeats
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = state)]
     state: Vec<JobState>,
     /// Only jobs that have met this stage

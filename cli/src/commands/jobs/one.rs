@@ -81,6 +81,11 @@ pub fn end_of(
         JobState::Done => Ok(()),
         JobState::Failed => Err(Failure::failed(format!("job `{job}` has failed"))
             .help(format!("`millstream jobs retry {name} {job}` sends its dead letters back"))),
+        JobState::Compensated => {
+            let failure =
+                Failure::failed(format!("job `{job}` did not get to its end, and what it had done is undone"));
+            Err(failure.help(format!("`millstream jobs show {name} {job}` says why")))
+        }
         JobState::Cancelled => Err(Failure::failed(format!("job `{job}` was cancelled"))),
         _ => Err(Failure::failed(format!("job `{job}` is still {}", state.word()))
             .help(format!("`millstream jobs wait {name} {job}` waits on"))),

@@ -36,7 +36,8 @@ pub fn run(args: RetryArgs, cx: &Context) -> Outcome {
     for stage in &pipeline.stages {
         let place = Place::of_stage(pipeline, stage);
         let Some(to) = place.way_back(false) else { continue };
-        let redrive = Redrive { to, max_redrives: None };
+        let given_up = place.given_up(&*log).map_err(|e| Failure::log(&e))?;
+        let redrive = Redrive { to, max_redrives: None, given_up };
         let mut open = false;
         let report = work(&*log, &place, Pace::default(), &stop, &mut |letter| {
             if letter.id.as_deref().is_none_or(|id| root(id) != args.job.as_bytes()) {

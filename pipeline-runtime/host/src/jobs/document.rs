@@ -97,7 +97,7 @@ impl JobDocument {
             open: status.open,
             waiting: status.waiting,
             dead_letters: status.letters,
-            error: status.error.as_ref().map(ErrorDocument::from),
+            error: status.failure().map(ErrorDocument::from),
             stages: status.stages.iter().map(StageDocument::from).collect(),
             result: status.result.as_ref().and_then(raw),
             reply: status

@@ -78,11 +78,15 @@ mod tests {
     /// A durable form: change it with its version.
     #[test]
     fn its_form_is_stable() {
-        let mut note = Note { root: true, at: 7, ..Note::new("bill", What::Forwarded { births: 0, result: None }, 5) };
+        let mut note = Note {
+            root: true,
+            at: 7,
+            ..Note::new("bill", What::Forwarded { births: 0, result: None, into: Vec::new() }, 5)
+        };
         let correlation = Some(Payload::Text("c-1".into()));
         note.asked = Some(Box::new(Asked { reply: "replies.web".into(), correlation, refused: None, judged: true }));
         let mut status = JobStatus::begin(&note);
-        status.add(&note);
+        status.add(&note, 0);
         let event = JobEvent::of(b"a", &status).unwrap();
         let written = event.write("p.jobs.events", 1, &Bytes::from_static(b"a"));
         let value = written.value.unwrap();

@@ -4,7 +4,9 @@ use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
+use super::limits::At;
 use super::note::{Note, What};
+use super::undo::{MOST, Progress, Step, Undo, is_compensation};
 
 /// How a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -24,12 +26,25 @@ pub enum JobState {
     Failed,
     /// Somebody wanted no more of it.
     Cancelled,
+    /// It failed, was cancelled or late, and what it has passed is being undone.
+    Compensating,
+    /// What it had passed is undone.
+    Compensated,
 }
 
 impl JobState {
     /// All there are, in the order a job takes them.
-    pub const ALL: [Self; 7] =
-        [Self::Accepted, Self::Scheduled, Self::Running, Self::Waiting, Self::Done, Self::Failed, Self::Cancelled];
+    pub const ALL: [Self; 9] = [
+        Self::Accepted,
+        Self::Scheduled,
+        Self::Running,
+        Self::Waiting,
+        Self::Done,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Compensating,
+        Self::Compensated,
+    ];
 
     /// As people type and read it.
     pub fn word(self) -> &'static str {
@@ -41,12 +56,14 @@ impl JobState {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
+            Self::Compensating => "compensating",
+            Self::Compensated => "compensated",
         }
     }
 
     /// Whether nothing more happens to it by itself.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled | Self::Compensated)
     }
 }
 
@@ -56,8 +73,10 @@ impl JobState {
 pub enum Stopped {
     /// Somebody has cancelled it.
     Cancelled,
-    /// It was not done in time.
+    /// It was not done in time, or a stage with it.
     Deadline,
+    /// A record of it became a dead letter that ends it.
+    Failed,
 }
 
 impl Stopped {
@@ -66,6 +85,7 @@ impl Stopped {
         match self {
             Self::Cancelled => "cancelled",
             Self::Deadline => "deadline",
+            Self::Failed => "failed",
         }
     }
 }
@@ -122,6 +142,12 @@ pub struct JobStatus {
     /// What they were told last, or are about to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<JobState>,
+    /// Stages with a deadline that have records of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) at: Vec<At>,
+    /// What of it can be undone.
+    #[serde(default, skip_serializing_if = "Undo::is_empty")]
+    pub(super) undo: Undo,
 }
 
 /// What became of a job's records in one stage.
@@ -216,7 +242,8 @@ impl JobStatus {
             open: i64::from(
                 !note.root
                     && !note.replay
-                    && !matches!(note.what, What::Accepted | What::Scheduled { .. } | What::Redriven),
+                    && !matches!(note.what, What::Accepted | What::Scheduled { .. } | What::Redriven)
+                    && !is_compensation(&note.stage),
             ),
             waiting: i64::from(note.aside),
             letters: i64::from(note.what == What::Redriven),
@@ -229,15 +256,40 @@ impl JobStatus {
             result: None,
             asked: None,
             answered: None,
+            at: Vec::new(),
+            undo: Undo::default(),
         }
     }
 
-    /// Adds one note.
-    pub(super) fn add(&mut self, note: &Note<'_>) {
+    /// Adds one note, which lies at this offset.
+    pub(super) fn add(&mut self, note: &Note<'_>, offset: i64) {
         self.changed = self.changed.max(note.at);
         if note.asked.is_some() {
             self.asked.clone_from(&note.asked);
         }
+        if note.what == What::Passed {
+            if self.undo.pass(&note.stage, offset) {
+                self.end_too_large(note.at);
+            }
+            self.state = self.judge();
+        } else if is_compensation(&note.stage) {
+            self.undo.add(note);
+            self.count_end(note);
+            self.state = self.judge();
+        } else {
+            self.time(note);
+            self.add_end(note);
+        }
+    }
+
+    fn end_too_large(&mut self, at: i64) {
+        self.stop(Stopped::Failed);
+        let message =
+            format!("more than {MOST} records of it can be compensated, which is the most that a job may have");
+        self.error = Some(Failed { stage: String::new(), code: "too_many_to_compensate".to_owned(), message, at });
+    }
+
+    fn add_end(&mut self, note: &Note<'_>) {
         self.open += i64::from(note.root) + i64::from(note.replay);
         if note.aside {
             self.waiting -= 1;
@@ -261,69 +313,49 @@ impl JobStatus {
             What::Redriven => {
                 self.open += 1;
                 self.letters -= 1;
-                if !self.told {
+                if !self.told && self.undo.again() {
                     // Somebody wants it after all.
                     self.stopped = None;
                 }
             }
-            What::Parked => {
-                self.waiting += 1;
-                self.count(note).parked += 1;
-            }
-            What::Forwarded { births, result } => {
+            What::Parked => self.waiting += 1,
+            What::Forwarded { births, result, .. } => {
                 self.open += i64::from(*births) - 1;
                 if result.is_some() {
                     self.result.clone_from(result);
                 }
-                self.count(note).forwarded += 1;
             }
-            What::Dropped => {
-                self.open -= 1;
-                self.count(note).dropped += 1;
-            }
-            What::Duplicate => {
-                self.open -= 1;
-                self.count(note).duplicates += 1;
-            }
-            What::Dead { code, message } => {
+            What::Dropped | What::Duplicate => self.open -= 1,
+            What::Dead { code, message, ends_job } => {
+                if *ends_job {
+                    self.stop(Stopped::Failed);
+                }
                 self.open -= 1;
                 self.letters += 1;
                 let (stage, code, message) = (note.stage.to_string(), code.to_string(), message.to_string());
                 self.error = Some(Failed { stage, code, message, at: note.at });
-                self.count(note).dead_lettered += 1;
             }
+            What::Passed => {}
         }
+        self.count_end(note);
         // Below zero only where notes are missing: those of a time when jobs were not tracked.
         self.open = self.open.max(0);
         self.waiting = self.waiting.clamp(0, self.open);
         self.letters = self.letters.max(0);
         self.state = self.judge();
-        if self.state != JobState::Failed {
+        if !matches!(self.state, JobState::Failed | JobState::Compensating | JobState::Compensated) {
             // What was sent back is not what is wrong with it now.
             self.error = None;
         }
+        if self.state == JobState::Done {
+            self.undo = Undo::default();
+        }
     }
 
-    fn stop(&mut self, why: Stopped) {
+    pub(super) fn stop(&mut self, why: Stopped) {
         if self.state != JobState::Done {
             self.stopped.get_or_insert(why);
         }
-    }
-
-    /// Its time is over at `now`, if it may take `deadline` milliseconds: whether that is news.
-    pub(super) fn expire(&mut self, deadline: i64, now: i64) -> bool {
-        if self.stopped.is_some()
-            || self.state.is_final()
-            || self.state == JobState::Scheduled
-            || now.saturating_sub(self.begun) < deadline
-        {
-            return false;
-        }
-        self.stop(Stopped::Deadline);
-        let message = format!("not done within {}", show(deadline));
-        self.error = Some(Failed { stage: String::new(), code: Stopped::Deadline.word().to_owned(), message, at: now });
-        (self.changed, self.state) = (now, self.judge());
-        true
     }
 
     /// What the stages are to be told now, if it is something else than they know: that the rest of the job is dropped, or
@@ -349,12 +381,58 @@ impl JobStatus {
         news
     }
 
-    /// Whether there is nothing to be cancelled: somebody has, it was late, or it has ended.
+    /// Whether there is nothing to be cancelled: somebody has, it was late, or it has ended and nothing of it can be undone.
     pub fn is_stopped(&self) -> bool {
-        self.stopped.is_some() || self.state.is_final() && self.open == 0
+        self.stopped.is_some() || self.state.is_final() && self.open == 0 && self.undo.progress() != Progress::Owing
     }
 
-    fn judge(&self) -> JobState {
+    /// What is undone next, if something is. `order`: the stages with a compensation, as records pass them.
+    ///
+    /// Nothing before all of the job has ended: until then another stage may let a record pass.
+    pub(super) fn compensate(&mut self, order: &[String]) -> Option<Step> {
+        if !self.is_due() {
+            return None;
+        }
+        let step = self.undo.step(order);
+        self.state = self.judge();
+        step
+    }
+
+    /// Whether [`JobStatus::compensate`] has something to do.
+    pub(super) fn is_due(&self) -> bool {
+        self.stopped.is_some() && self.open == 0 && self.undo.is_due()
+    }
+
+    /// The lowest offset of the notes that is needed to undo it.
+    pub(super) fn needs(&self) -> Option<i64> {
+        self.undo.needs()
+    }
+
+    /// Records that were to be undone are no longer there.
+    pub(super) fn lose(&mut self, records: usize) {
+        self.undo.lose(records);
+        self.state = self.judge();
+    }
+
+    /// Whether what it has passed is undone, or will be: a letter of it that is sent back would be dropped.
+    pub fn is_given_up(&self) -> bool {
+        matches!(self.state, JobState::Compensating | JobState::Compensated) || self.undo.has_begun()
+    }
+
+    /// What is wrong with it.
+    pub fn failure(&self) -> Option<&Failed> {
+        self.undo.error().or(self.error.as_ref())
+    }
+
+    pub(super) fn judge(&self) -> JobState {
+        let undone = self.stopped.map_or(Progress::Nothing, |_| self.undo.progress());
+        match undone {
+            Progress::Nothing => {}
+            Progress::Stuck if self.open == 0 => return JobState::Failed,
+            Progress::Stuck | Progress::Owing => return JobState::Compensating,
+            Progress::Undone => return JobState::Compensated,
+            Progress::Lost => return JobState::Failed,
+        }
         if self.stopped == Some(Stopped::Cancelled) {
             JobState::Cancelled
         } else if self.letters > 0 || self.stopped.is_some() {
@@ -369,6 +447,23 @@ impl JobStatus {
             JobState::Waiting
         } else {
             JobState::Running
+        }
+    }
+
+    /// Counts an end by its stage.
+    fn count_end(&mut self, note: &Note<'_>) {
+        match &note.what {
+            What::Forwarded { .. } => self.count(note).forwarded += 1,
+            What::Dropped => self.count(note).dropped += 1,
+            What::Duplicate => self.count(note).duplicates += 1,
+            What::Dead { .. } => self.count(note).dead_lettered += 1,
+            What::Parked => self.count(note).parked += 1,
+            What::Accepted
+            | What::Scheduled { .. }
+            | What::TakenBack
+            | What::Passed
+            | What::Redriven
+            | What::Cancel => {}
         }
     }
 
@@ -387,19 +482,9 @@ impl JobStatus {
     pub(super) fn is_open(&self) -> bool {
         match self.state {
             JobState::Done => false,
-            JobState::Cancelled => self.open > 0 || self.letters > 0 || self.told,
+            JobState::Cancelled | JobState::Compensated => self.open > 0 || self.letters > 0 || self.told,
             _ => true,
         }
-    }
-}
-
-/// A duration as people write it.
-fn show(ms: i64) -> String {
-    match ms {
-        _ if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
-        _ if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        _ if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
-        _ => format!("{ms}ms"),
     }
 }
 

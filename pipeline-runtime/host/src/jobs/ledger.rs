@@ -20,7 +20,9 @@ use millstream_spec::model::{Jobs, Pipeline};
 use super::asked::Allowed;
 use super::event::JobEvent;
 use super::job::{JobStatus, Stopped};
+use super::limits::Limits;
 use super::note::{Note, versioned};
+use super::undo_record::{self, UndoPlan, fetch};
 use crate::clock::wall_ms;
 use crate::control::{Change, Control, Orders};
 use crate::restore;
@@ -36,6 +38,10 @@ pub(crate) struct Ledger<'a> {
     pub pipeline: &'a str,
     /// What the pipeline says of jobs.
     pub jobs: &'a Jobs,
+    /// Stages that have a compensation, in the order in which records pass them.
+    pub undo: Vec<UndoPlan>,
+    /// How long jobs, and their records in stages, may take.
+    pub limits: Limits,
     /// Unique in the cluster.
     pub name: String,
     /// Static membership.
@@ -50,6 +56,10 @@ pub(crate) struct Ledger<'a> {
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
 /// Or after this many notes.
 const COMMIT_NOTES: usize = 20_000;
+/// Records to be undone in one transaction, and those of the job that goes beyond it.
+const UNDONE_AT_ONCE: usize = 1_000;
+/// In the metadata of a position: more is to be undone.
+const MORE: &str = "more";
 const BUDGET: Budget = Budget { records: 5_000, bytes: 4 << 20 };
 const IDLE_POLL: Duration = Duration::from_millis(200);
 /// Between two looks for jobs whose time is over.
@@ -70,6 +80,13 @@ struct Sums {
     changed: HashSet<Bytes>,
     /// The next note.
     next: i64,
+}
+
+impl Sums {
+    /// Notes below are of no use any more.
+    fn needed(&self) -> i64 {
+        self.open.values().filter_map(JobStatus::needs).min().map_or(self.next, |needed| needed.min(self.next))
+    }
 }
 
 impl Ledger<'_> {
@@ -113,7 +130,13 @@ impl Ledger<'_> {
             };
             for event in events {
                 match event {
-                    Event::Assigned(assignments) => self.take(member, assignments, &mut all)?,
+                    Event::Assigned(assignments) => {
+                        self.take(member, assignments, &mut all)?;
+                        // The owner before may have died with something left to be undone.
+                        if all.values().any(|sums| !sums.changed.is_empty()) {
+                            first.get_or_insert_with(Instant::now);
+                        }
+                    }
                     Event::Revoking(partitions) => {
                         self.commit(member, &mut all)?;
                         (notes, first) = (0, None);
@@ -187,6 +210,7 @@ impl Ledger<'_> {
                     _ => drop(sums.open.remove(&job)),
                 }
             })?;
+            sums.changed.extend(sums.open.iter().filter(|(_, status)| status.is_due()).map(|(job, _)| job.clone()));
             all.insert(partition, sums);
             positions.push(Position { partition: a.partition, offset, metadata: String::new() });
         }
@@ -206,11 +230,19 @@ impl Ledger<'_> {
         })
     }
 
-    /// Makes the sums durable.
+    /// Makes the sums durable, and begins to undo what is due.
     fn commit(&self, member: &mut dyn Member, all: &mut BTreeMap<i32, Sums>) -> LogResult<()> {
+        while self.commit_some(member, all)? {}
+        Ok(())
+    }
+
+    /// The same with a bounded part of what is due; whether there is more.
+    fn commit_some(&self, member: &mut dyn Member, all: &mut BTreeMap<i32, Sums>) -> LogResult<bool> {
         let mut records = Vec::new();
         let control = Control::of(&*self.log, self.pipeline);
+        let mut room = UNDONE_AT_ONCE;
         for (partition, sums) in &mut *all {
+            let mut later = self.undo(*partition, sums, &mut room, &mut records)?;
             for job in sums.changed.drain() {
                 let Some(status) = sums.open.get_mut(&job) else { continue };
                 if let Some(news) = status.news() {
@@ -220,12 +252,65 @@ impl Ledger<'_> {
                 let value = serde_json::to_vec(status).unwrap_or_default();
                 let done = !status.is_open();
                 records.push(self.status(*partition, job.clone(), Some(value.into())));
-                if done {
+                if done && !status.is_due() {
                     sums.open.remove(&job);
+                    later.remove(&job);
+                }
+            }
+            sums.changed = later;
+        }
+        self.write(member, records, all)?;
+        Ok(all.values().any(|sums| !sums.changed.is_empty()))
+    }
+
+    /// Writes what is to be undone now to the stages that do it. Gives the jobs of which more is due.
+    fn undo(
+        &self,
+        partition: i32,
+        sums: &mut Sums,
+        room: &mut usize,
+        records: &mut Vec<Outgoing>,
+    ) -> LogResult<HashSet<Bytes>> {
+        let mut later = HashSet::new();
+        if self.undo.is_empty() && !sums.changed.iter().any(|job| sums.open.get(job).is_some_and(JobStatus::is_due)) {
+            return Ok(later);
+        }
+        let names: Vec<String> = self.undo.iter().map(|plan| plan.stage.clone()).collect();
+        let (mut steps, mut wanted) = (Vec::new(), HashMap::new());
+        for job in &sums.changed {
+            let Some(status) = sums.open.get_mut(job).filter(|status| status.is_due()) else { continue };
+            if *room == 0 {
+                later.insert(job.clone());
+                continue;
+            }
+            let Some(step) = status.compensate(&names) else { continue };
+            *room = room.saturating_sub(step.at.len());
+            match step.stage.and_then(|stage| self.undo.get(stage)) {
+                Some(plan) => {
+                    wanted.extend(step.at.iter().map(|at| (*at, plan)));
+                    steps.push((job.clone(), step.at));
+                }
+                None => {
+                    tracing::warn!(pipeline = %self.pipeline, job = %String::from_utf8_lossy(job), records = step.at.len(),
+                        "what a job has passed cannot be undone: the stage has no compensation any more");
+                    later.insert(job.clone());
                 }
             }
         }
-        self.write(member, records, all)
+        let notes = TopicPartition::new(self.jobs.notes.as_str(), partition);
+        let mut found = fetch(&*self.log, &notes, &wanted)?;
+        for (job, at) in steps {
+            let before = records.len();
+            records.extend(at.iter().filter_map(|at| found.remove(at)));
+            let missing = at.len() - (records.len() - before);
+            if let Some(status) = sums.open.get_mut(&job).filter(|_| missing > 0) {
+                tracing::warn!(pipeline = %self.pipeline, job = %String::from_utf8_lossy(&job), missing,
+                    "records that a job has passed are gone from the job topic, and cannot be undone");
+                status.lose(missing);
+                later.insert(job);
+            }
+        }
+        Ok(later)
     }
 
     /// How a job has ended, for who asked to be told.
@@ -238,12 +323,14 @@ impl Ledger<'_> {
 
     /// Jobs whose time is over.
     fn expire(&self, all: &mut BTreeMap<i32, Sums>) -> bool {
-        let Some(deadline) = self.jobs.deadline else { return false };
-        let (deadline, now) = (i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX), wall_ms());
+        if self.limits.job.is_none() && self.limits.stages.is_empty() {
+            return false;
+        }
+        let now = wall_ms();
         let mut any = false;
         for sums in all.values_mut() {
             let late =
-                sums.open.iter_mut().filter_map(|(job, status)| status.expire(deadline, now).then(|| job.clone()));
+                sums.open.iter_mut().filter_map(|(job, status)| status.expire(&self.limits, now).then(|| job.clone()));
             sums.changed.extend(late);
             any |= !sums.changed.is_empty();
         }
@@ -254,7 +341,7 @@ impl Ledger<'_> {
         let position = |(partition, sums): (&i32, &Sums)| Position {
             partition: TopicPartition::new(self.jobs.notes.as_str(), *partition),
             offset: sums.next,
-            metadata: String::new(),
+            metadata: if sums.changed.is_empty() { String::new() } else { MORE.to_owned() },
         };
         if all.is_empty() {
             return Ok(());
@@ -284,7 +371,7 @@ impl Ledger<'_> {
     /// Deletes notes that are added up.
     fn trim(&self, member: &mut dyn Member, all: &mut BTreeMap<i32, Sums>) -> LogResult<()> {
         self.commit(member, all)?;
-        let notes = |(p, sums): (&i32, &Sums)| (TopicPartition::new(self.jobs.notes.as_str(), *p), sums.next);
+        let notes = |(p, sums): (&i32, &Sums)| (TopicPartition::new(self.jobs.notes.as_str(), *p), sums.needed());
         let done: Vec<_> = all.iter().map(notes).collect();
         match self.log.delete_before(&done) {
             Err(e) if e.class != Class::Retry => Err(e),
@@ -326,8 +413,8 @@ fn order(job: &Bytes, news: Option<Stopped>) -> LogResult<Option<Change>> {
 
 /// Adds a note to the sum of its job, if it is not in it; the job, if it has changed by that.
 pub(super) fn add(open: &mut HashMap<Bytes, JobStatus>, record: &LogRecord) -> LogResult<Option<Bytes>> {
-    let (Some(job), Some(value)) = (&record.key, &record.value) else { return Ok(None) };
-    let note = Note::read(value)?;
+    let (Some(job), Some(note)) = (&record.key, undo_record::note(record)) else { return Ok(None) };
+    let note = Note::read(note)?;
     if !open.contains_key(job) && note.says_nothing_new() {
         return Ok(None);
     }
@@ -335,7 +422,7 @@ pub(super) fn add(open: &mut HashMap<Bytes, JobStatus>, record: &LogRecord) -> L
     if record.offset < status.notes {
         return Ok(None);
     }
-    status.add(&note);
+    status.add(&note, record.offset);
     status.notes = record.offset + 1;
     Ok(Some(job.clone()))
 }
@@ -356,12 +443,24 @@ pub(super) fn read(record: &LogRecord) -> LogResult<Option<(Bytes, Option<JobSta
     Ok(Some((job.clone(), Some(status))))
 }
 
-/// Whether every note that is there is added up, whoever does it.
+/// Whether every note that is there is added up, whoever does it, and whatever is to be undone was begun.
 pub(crate) fn worked_off(log: &dyn Log, pipeline: &Pipeline) -> LogResult<bool> {
     let Some(jobs) = &pipeline.jobs else { return Ok(true) };
-    let Some(info) = &log.describe(&[&jobs.notes])?[0] else { return Ok(false) };
-    let partitions: Vec<TopicPartition> =
-        (0..info.partitions).map(|p| TopicPartition::new(jobs.notes.as_str(), p)).collect();
+    let Some(partitions) = notes(log, jobs)? else { return Ok(false) };
+    if !crate::idle::at_end(log, &jobs.group, &partitions)? {
+        return Ok(false);
+    }
+    let positions = log.committed(&jobs.group, &partitions)?;
     // After the notes: what they come to is told in one transaction with their position.
-    Ok(crate::idle::at_end(log, &jobs.group, &partitions)? && super::replies::worked_off(log, jobs)?)
+    Ok(positions.iter().flatten().all(|position| position.metadata != MORE) && super::replies::worked_off(log, jobs)?)
+}
+
+/// Where the notes end, in each partition.
+pub(crate) fn ends(log: &dyn Log, jobs: &Jobs) -> LogResult<Option<Vec<i64>>> {
+    notes(log, jobs)?.map(|partitions| log.ends(&partitions, End::High)).transpose()
+}
+
+fn notes(log: &dyn Log, jobs: &Jobs) -> LogResult<Option<Vec<TopicPartition>>> {
+    let Some(info) = &log.describe(&[&jobs.notes])?[0] else { return Ok(None) };
+    Ok(Some((0..info.partitions).map(|p| TopicPartition::new(jobs.notes.as_str(), p)).collect()))
 }

@@ -40,6 +40,9 @@ pub(crate) struct Note<'a> {
     /// Time of the record, ms since 1970: a job begins with that of its first.
     #[serde(default)]
     pub time: i64,
+    /// The stage has a deadline.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub timed: bool,
     /// Attempts made.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub attempts: u32,
@@ -68,7 +71,12 @@ pub(crate) enum What<'a> {
         /// What it became, where that is the job's result.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<Payload>,
+        /// Those stages of them that have a deadline, and how many of the records each will read.
+        #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+        into: Vec<(Cow<'a, str>, u32)>,
     },
+    /// It passed a stage that can be undone, and is itself beside this note.
+    Passed,
     /// A filter dropped it.
     Dropped,
     /// It had passed before.
@@ -81,6 +89,9 @@ pub(crate) enum What<'a> {
         /// The error's message, cut to a bound.
         #[serde(borrow)]
         message: Cow<'a, str>,
+        /// Its job ends with it, and what the job has passed is undone.
+        #[serde(default, skip_serializing_if = "is_false")]
+        ends_job: bool,
     },
     /// It was set aside; its copy goes on.
     Parked,
@@ -110,7 +121,8 @@ impl<'a> Note<'a> {
     pub fn new(stage: &'a str, what: What<'a>, time: i64) -> Self {
         let at = crate::clock::wall_ms();
         let stage = Cow::Borrowed(stage);
-        Self { v: VERSION, at, stage, what, root: false, replay: false, aside: false, time, attempts: 1, asked: None }
+        let (root, replay, aside, timed) = (false, false, false, false);
+        Self { v: VERSION, at, stage, what, root, replay, aside, time, timed, attempts: 1, asked: None }
     }
 
     /// What is written of it for a job.
@@ -187,7 +199,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let dead = What::Dead { code: "http_status".into(), message: "said \"no\"".into() };
+        let dead = What::Dead { code: "http_status".into(), message: "said \"no\"".into(), ends_job: true };
         let note = Note { root: true, aside: true, attempts: 6, ..Note::new("bill", dead, 7) };
         let plan = JobsPlan::for_tests();
         let written = note.write(&plan, b"536365/1");
@@ -203,7 +215,8 @@ mod tests {
             What::Redriven,
             What::Dropped,
             What::Duplicate,
-            What::Forwarded { births: 3, result: Some(Payload::of(b"\xff")) },
+            What::Passed,
+            What::Forwarded { births: 3, result: Some(Payload::of(b"\xff")), into: vec![("bill".into(), 2)] },
         ] {
             let note = Note::new("", what, 0);
             let value = note.write(&plan, b"x").value.unwrap_or_default();
@@ -214,7 +227,8 @@ mod tests {
     /// A durable form: change it with its version.
     #[test]
     fn its_form_is_stable_and_a_newer_one_is_refused() {
-        let note = Note { at: 5, ..Note::new("clean", What::Forwarded { births: 1, result: None }, 7) };
+        let note =
+            Note { at: 5, ..Note::new("clean", What::Forwarded { births: 1, result: None, into: Vec::new() }, 7) };
         let value = note.write(&JobsPlan::for_tests(), b"x").value.unwrap_or_default();
         assert_eq!(value, br#"{"v":1,"at":5,"stage":"clean","what":"forwarded","births":1,"time":7}"#[..]);
         assert_eq!(Note::read(br#"{"v":2,"what":"new"}"#).unwrap_err().code, "newer_version");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use millstream_log::{Log, LogResult};
 use millstream_spec::model::{JobReply, Pipeline, Stage};
 
+use crate::ids::OutputIds;
 use crate::topics::Partitions;
 
 /// How a stage, or a source, says what became of its records.
@@ -18,6 +19,12 @@ pub(crate) struct JobsPlan {
     pub gives_result: bool,
     /// How a job's first record asks for replies, if it can.
     pub reply: Option<Arc<JobReply>>,
+    /// How records are named that undo what it let pass; nothing where nothing can undo it.
+    pub undo: Option<OutputIds>,
+    /// A dead letter ends its job.
+    pub ends_job: bool,
+    /// It has a deadline.
+    pub timed: bool,
 }
 
 impl JobsPlan {
@@ -25,19 +32,18 @@ impl JobsPlan {
     pub fn of(pipeline: &Pipeline, stage: &Stage, topics: &Partitions) -> Option<Self> {
         let jobs = pipeline.jobs.as_ref()?;
         let gives_result = jobs.result == stage.name;
-        Some(Self { gives_result, ..Self::of_source(pipeline, topics)? })
+        // By the name of the topic: the name of an output that a filter writes could be the same.
+        let undo = stage.undo().map(|_| OutputIds::new(&pipeline.name, &format!("{}.undo", stage.name), ""));
+        let (ends_job, timed) = (stage.ends_job, stage.deadline.is_some());
+        Some(Self { gives_result, undo, ends_job, timed, ..Self::of_source(pipeline, topics)? })
     }
 
     /// Of a source.
     pub fn of_source(pipeline: &Pipeline, topics: &Partitions) -> Option<Self> {
         let jobs = pipeline.jobs.as_ref()?;
         let notes = Arc::from(jobs.notes.as_str());
-        Some(Self {
-            notes,
-            partitions: topics.of(&jobs.notes),
-            gives_result: false,
-            reply: jobs.reply.clone().map(Arc::new),
-        })
+        let reply = jobs.reply.clone().map(Arc::new);
+        Some(Self { reply, ..Self::new(notes, topics.of(&jobs.notes)) })
     }
 
     /// Of a command that sends dead letters back, told where notes are written; nothing where no process has run the
@@ -45,16 +51,15 @@ impl JobsPlan {
     pub fn of_letters(log: &dyn Log, notes: Option<&str>) -> LogResult<Option<Self>> {
         let Some(notes) = notes else { return Ok(None) };
         let info = log.describe(&[notes])?.swap_remove(0);
-        Ok(info.map(|info| Self {
-            notes: Arc::from(notes),
-            partitions: info.partitions,
-            gives_result: false,
-            reply: None,
-        }))
+        Ok(info.map(|info| Self::new(Arc::from(notes), info.partitions)))
+    }
+
+    fn new(notes: Arc<str>, partitions: i32) -> Self {
+        Self { notes, partitions, gives_result: false, reply: None, undo: None, ends_job: false, timed: false }
     }
 
     #[cfg(test)]
     pub fn for_tests() -> Self {
-        Self { notes: Arc::from("orders.jobs.notes"), partitions: 1, gives_result: false, reply: None }
+        Self::new(Arc::from("orders.jobs.notes"), 1)
     }
 }

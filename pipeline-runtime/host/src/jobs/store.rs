@@ -1,6 +1,6 @@
 //! What became of jobs, for those who ask: the topic `<pipeline>.jobs` read as committed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -52,6 +52,16 @@ pub fn list(
     found.sort_by(|(a, x), (b, y)| y.changed.cmp(&x.changed).then_with(|| a.cmp(b)));
     found.truncate(limit);
     Ok((found, count))
+}
+
+/// Jobs of which what they have passed is undone, or will be.
+pub(crate) fn given_up(log: &dyn Log, jobs: &Jobs) -> LogResult<HashSet<Bytes>> {
+    let mut all = HashSet::new();
+    for partition in 0..partitions(log, jobs)? {
+        let found = Snapshot::take(log, jobs, partition, None)?.jobs;
+        all.extend(found.into_iter().filter(|(_, status)| status.is_given_up()).map(|(job, _)| job));
+    }
+    Ok(all)
 }
 
 /// How a job stands; `None` for one that is not known, or not any more.

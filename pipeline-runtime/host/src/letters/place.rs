@@ -1,14 +1,21 @@
 //! Where the letters of a stage are, and everything that hangs on that: how they are decoded, who works on them, where
 //! it is noted what is done.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use millstream_codec::{Codec, Coercion};
 use millstream_filter_api::Kind;
 use millstream_log::{Log, LogResult, NewTopic, Retention, TopicPartition};
-use millstream_spec::model::{Pipeline, Stage};
+use millstream_spec::model::{Jobs, Pipeline, Stage};
 
+use crate::jobs;
 use crate::plan::codec_of;
+
+fn can_be_undone(pipeline: &Pipeline) -> bool {
+    pipeline.stages.iter().any(|stage| stage.compensates.is_some())
+}
 
 /// A topic of dead letters.
 pub struct Place {
@@ -32,6 +39,8 @@ pub struct Place {
     pub(super) origins: Vec<Origin>,
     /// Where it is noted what becomes of jobs, if they are tracked.
     pub(super) notes: Option<String>,
+    /// Whose jobs may have been undone, so that letters of them are not sent back.
+    pub(super) undone: Option<Jobs>,
 }
 
 /// How a letter's payload is decoded, by the topic it was read from.
@@ -69,6 +78,7 @@ impl Place {
             key: format!("letters/{}/", stage.name),
             origins,
             notes: pipeline.jobs.as_ref().map(|jobs| jobs.notes.clone()),
+            undone: pipeline.jobs.clone().filter(|_| stage.compensates.is_none() && can_be_undone(pipeline)),
         }
     }
 
@@ -85,6 +95,7 @@ impl Place {
             key: format!("letters/{stage}/"),
             origins: Vec::new(),
             notes: None,
+            undone: None,
         }
     }
 
@@ -101,7 +112,17 @@ impl Place {
             key: format!("letters/{topic}/"),
             origins: Vec::new(),
             notes: None,
+            undone: None,
         }
+    }
+
+    /// Jobs that were given up, so that their letters are not to be sent back: what they had done is undone, or will be.
+    ///
+    /// # Errors
+    /// The log failed.
+    pub fn given_up(&self, log: &dyn Log) -> LogResult<Arc<HashSet<Bytes>>> {
+        let jobs = self.undone.as_ref().map(|jobs| jobs::given_up(log, jobs)).transpose()?;
+        Ok(Arc::new(jobs.unwrap_or_default()))
     }
 
     /// The type of the payloads, for expressions.

@@ -1,12 +1,15 @@
 //! A letter sent again: what is written, and where.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use millstream_filter_api::HeadersBuilder;
 use millstream_log::{Outgoing, TopicPartition};
 
 use super::families::REDRIVE_HEADER;
 use super::letter::Letter;
+use crate::ids;
 use crate::outputs::partition_for;
 use crate::retry_topic::{Note, Reason};
 
@@ -38,6 +41,8 @@ pub struct Redrive {
     pub to: Destination,
     /// Letters sent that often already stay.
     pub max_redrives: Option<i64>,
+    /// Letters of these jobs stay.
+    pub given_up: Arc<HashSet<Bytes>>,
 }
 
 /// Why letters stay.
@@ -53,6 +58,9 @@ pub const HOLDS_NONE: &str = "no key waits for them";
 /// Why letters stay.
 pub const TOO_OFTEN: &str = "sent as often as allowed";
 
+/// Why letters stay.
+pub const GIVEN_UP: &str = "their jobs were compensated, or are; `dlq redrive --force` sends them all the same";
+
 impl Redrive {
     /// The record to be written, or why the letter stays.
     pub fn copy(&self, letter: &Letter) -> Result<Outgoing, &'static str> {
@@ -62,6 +70,9 @@ impl Redrive {
         }
         if letter.newer() {
             return Err(NEWER);
+        }
+        if letter.id.as_deref().is_some_and(|id| self.given_up.contains(ids::root(id))) {
+            return Err(GIVEN_UP);
         }
         if self.max_redrives.is_some_and(|max| letter.error.redrives >= max) {
             return Err(TOO_OFTEN);
@@ -120,7 +131,6 @@ fn note(letter: &Letter, inputs: &[String], force: bool) -> Option<Note> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use millstream_log::LogRecord;
 
     fn letter(extra: &[(&str, &[u8])]) -> Letter {
@@ -141,8 +151,11 @@ mod tests {
 
     #[test]
     fn to_a_topic_goes_the_record_as_it_was() {
-        let redrive =
-            Redrive { to: Destination::Topic { topic: Arc::from("mended"), partitions: 4 }, max_redrives: None };
+        let redrive = Redrive {
+            to: Destination::Topic { topic: Arc::from("mended"), partitions: 4 },
+            max_redrives: None,
+            given_up: Arc::default(),
+        };
         let out = redrive.copy(&letter(&[])).unwrap();
         assert_eq!(out.to, TopicPartition::new("mended", millstream_log::partition_of(b"k", 4)));
         assert_eq!((out.key.as_deref(), out.value.as_deref()), (Some(&b"k"[..]), Some(&b"{ }"[..])));
@@ -154,7 +167,7 @@ mod tests {
     fn to_the_stage_goes_the_letter_to_its_own_partition() {
         let back = |force| {
             let to = Destination::Stage { topic: Arc::from("t.retry"), inputs: vec!["x".into(), "t.in".into()], force };
-            Redrive { to, max_redrives: None }
+            Redrive { to, max_redrives: None, given_up: Arc::default() }
         };
         let read_from = |topic| {
             let place: [(&str, &[u8]); 3] =
@@ -176,12 +189,15 @@ mod tests {
     #[test]
     fn some_stay() {
         let to = || Destination::Topic { topic: Arc::from("mended"), partitions: 4 };
-        let redrive = Redrive { to: to(), max_redrives: Some(2) };
+        let redrive = Redrive { to: to(), max_redrives: Some(2), given_up: Arc::default() };
         assert_eq!(redrive.copy(&letter(&[])).err(), Some(TOO_OFTEN));
-        assert!(Redrive { to: to(), max_redrives: Some(3) }.copy(&letter(&[])).is_ok());
+        assert!(Redrive { to: to(), max_redrives: Some(3), given_up: Arc::default() }.copy(&letter(&[])).is_ok());
         let omitted = letter(&[("millstream.dlq.omitted", b"payload")]);
         let newer = letter(&[("millstream.dlq.version", b"2")]);
-        assert_eq!(Redrive { to: to(), max_redrives: None }.copy(&newer).err(), Some(NEWER));
-        assert_eq!(Redrive { to: to(), max_redrives: None }.copy(&omitted).err(), Some(OMITTED));
+        assert_eq!(Redrive { to: to(), max_redrives: None, given_up: Arc::default() }.copy(&newer).err(), Some(NEWER));
+        assert_eq!(
+            Redrive { to: to(), max_redrives: None, given_up: Arc::default() }.copy(&omitted).err(),
+            Some(OMITTED)
+        );
     }
 }

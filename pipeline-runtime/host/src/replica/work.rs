@@ -269,7 +269,10 @@ impl Replica {
         let (plan, slot) = (&self.cx.plan, place.slot as i32);
         let holds = reason.refused < 2 && self.engine.may_hold(ticket);
         let mut written = Written::from_elem(dead_letter::letter(plan, input, slot, reason, holds), 1);
-        let dead = What::Dead { code: Cow::Borrowed(reason.code), message: Cow::Borrowed(cut(reason.message)) };
+        // One that holds its key waits for somebody to decide, and so does its job.
+        let ends_job = !holds && plan.jobs.as_ref().is_some_and(|jobs| jobs.ends_job);
+        let (code, message) = (Cow::Borrowed(reason.code), Cow::Borrowed(cut(reason.message)));
+        let dead = What::Dead { code, message, ends_job };
         written.extend(jobs::of(plan, input, dead));
         if !holds {
             return Fate::DeadLettered(written);

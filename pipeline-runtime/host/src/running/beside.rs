@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::Scope;
 
 use super::{Process, Running};
-use crate::jobs::{Allowed, JobsView, Ledger, Replies};
+use crate::jobs::{Allowed, JobsView, Ledger, Limits, Replies, UndoPlan};
 use crate::run::RunOptions;
 use crate::topics::Partitions;
 use crate::trigger::Desk;
@@ -55,6 +55,7 @@ impl Running<'_> {
         topics: &Partitions,
     ) {
         let Some(jobs) = &self.pipeline.jobs else { return };
+        let (undo, limits) = (UndoPlan::all(self.pipeline, topics), Limits::of(self.pipeline));
         let (log, id) = (Arc::clone(&process.log), &process.id);
         let (name, instance) = (format!("{id}.jobs"), options.instance.as_ref().map(|name| format!("{name}.jobs")));
         let events = jobs.events.as_ref().map_or(1, |topic| topics.of(topic));
@@ -64,7 +65,9 @@ impl Running<'_> {
                 // An order of its own for each member, so that what one leaves behind goes with it.
                 let stop = options.stop.child();
                 let allowed = Allowed::of(self.pipeline, jobs);
-                Ledger { log, stop, pipeline: &self.pipeline.name, jobs, name, instance, allowed, events }.run()
+                let (undo, limits) = (undo.clone(), limits.clone());
+                let pipeline = &self.pipeline.name;
+                Ledger { log, stop, pipeline, jobs, undo, limits, name, instance, allowed, events }.run()
             });
         });
     }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::super::limits::Limits;
 use super::*;
 
 fn note<'a>(stage: &'a str, what: What<'a>) -> Note<'a> {
@@ -9,17 +10,21 @@ fn note<'a>(stage: &'a str, what: What<'a>) -> Note<'a> {
 }
 
 fn forwarded(births: u32) -> What<'static> {
-    What::Forwarded { births, result: None }
+    What::Forwarded { births, result: None, into: Vec::new() }
 }
 
 fn dead() -> What<'static> {
-    What::Dead { code: "x".into(), message: "why".into() }
+    What::Dead { code: "x".into(), message: "why".into(), ends_job: false }
 }
 
 fn sum(notes: &[Note<'_>]) -> JobStatus {
     let mut status = JobStatus::begin(&notes[0]);
-    notes.iter().for_each(|note| status.add(note));
+    notes.iter().for_each(|note| status.add(note, 0));
     status
+}
+
+fn within(ms: i64) -> Limits {
+    Limits { job: Some(ms), ..Limits::default() }
 }
 
 fn root(note: Note<'_>) -> Note<'_> {
@@ -84,7 +89,7 @@ fn a_job_of_which_the_beginning_is_not_known_does_not_go_below_nothing() {
 
 #[test]
 fn only_the_last_result_counts() {
-    let result = |text: &[u8]| What::Forwarded { births: 0, result: Some(Payload::of(text)) };
+    let result = |text: &[u8]| What::Forwarded { births: 0, result: Some(Payload::of(text)), into: Vec::new() };
     let status = sum(&[root(note("split", forwarded(2))), note("bill", result(b"1")), note("bill", result(b"\xff"))]);
     assert_eq!(status.result, Some(Payload::Base64("/w==".into())));
     assert_eq!(Payload::of(&vec![0; Payload::MAX + 1]), Payload::TooLarge(Payload::MAX + 1));
@@ -96,14 +101,14 @@ fn a_cancelled_job_is_that_until_somebody_wants_it_again() {
     assert_eq!((status.state, status.open), (JobState::Cancelled, 1));
     assert_eq!(status.news(), Some(Some(Stopped::Cancelled)), "the stages are told");
     assert_eq!(status.news(), None, "once");
-    status.add(&note("bill", What::Dropped));
+    status.add(&note("bill", What::Dropped), 0);
     assert_eq!((status.state, status.open, status.is_open()), (JobState::Cancelled, 0, true));
     assert_eq!(status.news(), Some(None), "nothing is left");
-    status.add(&note("bill", What::Redriven));
+    status.add(&note("bill", What::Redriven), 0);
     assert_eq!((status.state, status.news()), (JobState::Running, None));
-    status.add(&note("bill", forwarded(0)));
+    status.add(&note("bill", forwarded(0)), 0);
     assert_eq!((status.state, status.is_open()), (JobState::Done, false));
-    status.add(&note("", What::Cancel));
+    status.add(&note("", What::Cancel), 0);
     assert_eq!(status.state, JobState::Done, "too late");
 }
 
@@ -111,7 +116,7 @@ fn a_cancelled_job_is_that_until_somebody_wants_it_again() {
 fn an_accepted_job_that_is_cancelled_is_told_until_its_record_has_ended() {
     let mut status = sum(&[note("", What::Accepted), note("", What::Cancel)]);
     assert_eq!((status.state, status.news()), (JobState::Cancelled, Some(Some(Stopped::Cancelled))));
-    status.add(&root(note("split", What::Dropped)));
+    status.add(&root(note("split", What::Dropped)), 0);
     assert_eq!((status.news(), status.is_open()), (Some(None), false));
 }
 
@@ -121,7 +126,7 @@ fn a_job_for_later_is_scheduled_until_it_starts() {
     let mut notes = vec![scheduled(), scheduled()];
     let mut waits = sum(&notes);
     assert_eq!((waits.state, waits.open, waits.due, waits.is_open()), (JobState::Scheduled, 0, Some(5_000), true));
-    assert!(!waits.expire(1, i64::MAX), "its time begins when it starts");
+    assert!(!waits.expire(&within(1), i64::MAX), "its time begins when it starts");
     notes.push(Note { time: 5_000, at: 5_001, ..note("", What::Accepted) });
     let started = sum(&notes);
     assert_eq!((started.state, started.accepted, started.begun), (JobState::Accepted, 5_000, 5_001));
@@ -129,14 +134,14 @@ fn a_job_for_later_is_scheduled_until_it_starts() {
     let met = sum(&[scheduled(), root(note("split", forwarded(1)))]);
     assert_eq!((met.state, met.open), (JobState::Running, 1));
 
-    waits.add(&note("", What::TakenBack));
+    waits.add(&note("", What::TakenBack), 0);
     assert_eq!((waits.state, waits.due, waits.is_open()), (JobState::Cancelled, None, false));
     assert_eq!(waits.news(), None, "no stage has to drop anything");
     // Cancelled, and not taken back: its record is dropped when it comes.
     let mut dropped = sum(&[scheduled(), note("", What::Cancel)]);
     assert_eq!((dropped.state, dropped.news()), (JobState::Cancelled, Some(Some(Stopped::Cancelled))));
-    dropped.add(&note("", What::Accepted));
-    dropped.add(&root(note("split", What::Dropped)));
+    dropped.add(&note("", What::Accepted), 0);
+    dropped.add(&root(note("split", What::Dropped)), 0);
     assert_eq!((dropped.news(), dropped.is_open()), (Some(None), false));
     // A job of the same id that has begun before is another matter.
     let before = sum(&[root(note("split", dead())), scheduled(), note("", What::TakenBack)]);
@@ -147,15 +152,64 @@ fn a_job_for_later_is_scheduled_until_it_starts() {
 fn a_late_job_has_failed() {
     let at = |note: Note<'static>, at| Note { at, ..note };
     let mut status = sum(&[at(root(note("split", forwarded(1))), 5_000)]);
-    assert!(!status.expire(60_000, 64_999), "the time of the record says nothing: it may be old");
-    assert!(status.expire(60_000, 65_000) && !status.expire(60_000, 65_001));
+    assert!(!status.expire(&within(60_000), 64_999), "the time of the record says nothing: it may be old");
+    assert!(status.expire(&within(60_000), 65_000) && !status.expire(&within(60_000), 65_001));
     let error = status.error.clone().map(|e| (e.code, e.message));
     assert_eq!((status.state, error), (JobState::Failed, Some(("deadline".into(), "not done within 1m".into()))));
     assert_eq!(status.news(), Some(Some(Stopped::Deadline)));
-    status.add(&note("bill", What::Dropped));
+    status.add(&note("bill", What::Dropped), 0);
     assert_eq!((status.state, status.error.is_some()), (JobState::Failed, true));
     let mut done = sum(&[root(note("split", forwarded(0)))]);
-    assert!(!done.expire(0, i64::MAX));
+    assert!(!done.expire(&within(0), i64::MAX));
+}
+
+#[test]
+fn a_stage_with_a_deadline_is_watched_while_it_has_something_of_the_job() {
+    let limits = Limits {
+        job: None,
+        stages: vec![("first".into(), 5_000), ("ship".into(), 60_000)],
+        first: Some("first".into()),
+    };
+    let at = |note: Note<'static>, at| Note { at, ..note };
+    let into = |n| What::Forwarded { births: n, result: None, into: vec![("ship".into(), n)] };
+    let accepted = sum(&[at(note("", What::Accepted), 1_000)]);
+    assert!(!accepted.clone().expire(&limits, 5_999) && accepted.clone().expire(&limits, 6_000));
+    let mut status = sum(&[at(note("", What::Accepted), 1_000), at(root(note("first", into(2))), 2_000)]);
+    assert!(!status.clone().expire(&limits, 61_999) && status.clone().expire(&limits, 62_000));
+    status.add(&at(note("ship", What::Parked), 30_000), 0);
+    assert!(status.clone().expire(&limits, 62_000), "what is set aside is no progress");
+    status.add(&at(note("ship", forwarded(0)), 40_000), 0);
+    assert!(!status.clone().expire(&limits, 99_999), "one of them has ended");
+    let mut late = status.clone();
+    assert!(late.expire(&limits, 100_000));
+    let error = late.error.clone().map(|e| (e.stage, e.code));
+    assert_eq!((late.state, error), (JobState::Failed, Some(("ship".into(), "deadline".into()))));
+    status.add(&at(Note { aside: true, ..note("ship", What::Dropped) }, 50_000), 0);
+    assert_eq!((status.state, status.at.len()), (JobState::Done, 0));
+    // Of one that a source does not announce, it is known when it is set aside.
+    let mut silent = sum(&[at(Note { timed: true, ..root(note("first", What::Parked)) }, 1_000)]);
+    assert!(!silent.expire(&limits, 5_999) && silent.expire(&limits, 6_000));
+}
+
+#[test]
+fn a_dead_letter_that_ends_its_job_has_the_rest_dropped() {
+    let ends = What::Dead { code: "x".into(), message: "why".into(), ends_job: true };
+    let passed = Note { root: true, ..note("split", What::Passed) };
+    let mut status = sum(&[passed, root(note("split", forwarded(2))), note("bill", ends)]);
+    assert_eq!((status.state, status.open), (JobState::Compensating, 1));
+    assert_eq!((status.news(), status.compensate(&["split".to_owned()])), (Some(Some(Stopped::Failed)), None));
+    assert!(status.is_given_up() && !status.state.is_final());
+    status.add(&note("bill", What::Dropped), 4);
+    let step = status.compensate(&["split".to_owned()]);
+    assert_eq!(step.map(|step| (step.stage, step.at)), Some((Some(0), vec![0])));
+    // The stage that undoes it is not stopped.
+    assert_eq!((status.news(), status.open), (Some(None), 0));
+    status.add(&note("split.compensate", forwarded(0)), 5);
+    assert_eq!((status.compensate(&[]), status.state), (None, JobState::Compensated));
+    assert_eq!(status.failure().map(|e| e.stage.as_str()), Some("bill"));
+    // Sent back with force, it goes on.
+    status.add(&note("bill", What::Redriven), 6);
+    assert_eq!((status.state, status.news()), (JobState::Running, None));
 }
 
 /// A durable form: change it with its version.
@@ -220,7 +274,7 @@ proptest! {
                 Note { root: record == Open::Root, aside: record == Open::Aside, ..note("s", what) }
             };
             let status = status.get_or_insert_with(|| JobStatus::begin(&note));
-            status.add(&note);
+            status.add(&note, 0);
             let waiting = open.iter().filter(|o| **o == Open::Aside).count();
             prop_assert_eq!((status.open, status.waiting, status.letters), (open.len() as i64, waiting as i64, i64::from(letters)));
             let expected = match (letters, open.len()) {

@@ -49,6 +49,7 @@ impl Beside {
             return Err(LogError::new(Class::Config, "replay_name", message));
         }
         let live = pipeline.name.clone();
+        without_compensations(&mut pipeline);
         if let Some(first) = stage {
             from_stage_on(&mut pipeline, first)?;
         }
@@ -69,6 +70,16 @@ impl Beside {
     /// Every group that may work for it.
     pub fn groups(&self) -> Vec<String> {
         self.pipeline.stages.iter().flat_map(|s| [s.group.clone(), format!("{}.letters", s.group)]).collect()
+    }
+}
+
+/// Its jobs have ended: nothing of them is undone.
+fn without_compensations(pipeline: &mut Pipeline) {
+    // They stand behind all others, so places stay.
+    pipeline.stages.retain(|stage| stage.compensates.is_none());
+    for stage in &mut pipeline.stages {
+        stage.outputs.retain(|output| !output.undo);
+        (stage.ends_job, stage.deadline) = (false, None);
     }
 }
 

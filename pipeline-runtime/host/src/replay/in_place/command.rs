@@ -146,7 +146,10 @@ pub fn calling(pipeline: &Pipeline, stage: usize) -> Vec<&str> {
     let mut at = 0;
     while let Some(from) = reached.get(at).copied() {
         for (i, reader) in pipeline.stages.iter().enumerate() {
-            if !reached.contains(&i) && reader.inputs.iter().any(|input| input.from_stage == Some(from)) {
+            if !reached.contains(&i)
+                && reader.compensates.is_none()
+                && reader.inputs.iter().any(|input| input.from_stage == Some(from))
+            {
                 reached.push(i);
             }
         }

@@ -34,8 +34,8 @@ pub(crate) static APART: TextRule = words("`apart`", &["apart"], &[]);
 pub(crate) static SECRET: TextRule = rule(
     "the name of a variable or the path of a file, as in `${env:NAME}`",
     "bad_name",
-    |t| !t.is_empty() && !t.contains(|c: char| c == '$' || c.is_whitespace()),
-    "[^$\\s]+",
+    |t| !t.is_empty() && !t.contains(['$', ' ', '\t', '\r', '\n']),
+    "[^$ \\t\\r\\n]+",
 );
 pub(crate) static ON_OFF: TextRule = words("`on` or `off`", &["on", "off"], &[]);
 /// Of a source: `jsonl` is for files alone.

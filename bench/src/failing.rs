@@ -49,10 +49,10 @@ pub(crate) struct Failing {
 
 /// Latencies in milliseconds.
 #[derive(Clone, Copy, Debug)]
-struct Latency {
-    p50: f64,
-    p99: f64,
-    max: f64,
+pub(crate) struct Latency {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) max: f64,
 }
 
 const PREFIX: &str = "bench-failing-";
@@ -242,14 +242,19 @@ impl Run {
     fn latency(&self, first: usize) -> Result<Latency, String> {
         let all = self.sent.iter().zip(&self.read).enumerate().skip(first);
         let other = all.filter(|(n, _)| !(*n as u64).is_multiple_of(self.keys));
-        let mut ms: Vec<f64> =
-            other.filter_map(|(_, (sent, read))| Some((*read)?.duration_since(*sent).as_secs_f64() * 1e3)).collect();
-        ms.sort_by(f64::total_cmp);
-        let at = |share: f64| ms.get(((ms.len() as f64 * share) as usize).min(ms.len().saturating_sub(1))).copied();
-        match (at(0.5), at(0.99), ms.last()) {
-            (Some(p50), Some(p99), Some(max)) => Ok(Latency { p50, p99, max: *max }),
-            _ => Err("nothing was measured".into()),
-        }
+        latency(
+            other.filter_map(|(_, (sent, read))| Some((*read)?.duration_since(*sent).as_secs_f64() * 1e3)).collect(),
+        )
+    }
+}
+
+/// Of times in milliseconds.
+pub(crate) fn latency(mut ms: Vec<f64>) -> Result<Latency, String> {
+    ms.sort_by(f64::total_cmp);
+    let at = |share: f64| ms.get(((ms.len() as f64 * share) as usize).min(ms.len().saturating_sub(1))).copied();
+    match (at(0.5), at(0.99), ms.last()) {
+        (Some(p50), Some(p99), Some(max)) => Ok(Latency { p50, p99, max: *max }),
+        _ => Err("nothing was measured".into()),
     }
 }
 
@@ -268,14 +273,14 @@ fn yaml(name: &str, input: &str, url: &str) -> String {
     )
 }
 
-fn client(cluster: &Cluster) -> ClientConfig {
+pub(crate) fn client(cluster: &Cluster) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", cluster.brokers());
     config.set("partitioner", "murmur2_random");
     config
 }
 
-fn reader(cluster: &Cluster, topic: &str) -> Result<BaseConsumer, String> {
+pub(crate) fn reader(cluster: &Cluster, topic: &str) -> Result<BaseConsumer, String> {
     let mut config = client(cluster);
     config.set("group.id", "millstream-bench-reader").set("isolation.level", "read_committed");
     config.set("enable.auto.commit", "false").set("fetch.wait.max.ms", "10");
@@ -288,16 +293,16 @@ fn reader(cluster: &Cluster, topic: &str) -> Result<BaseConsumer, String> {
     Ok(reader)
 }
 
-fn medians(rounds: &[Latency]) -> Latency {
+pub(crate) fn medians(rounds: &[Latency]) -> Latency {
     let of = |part: fn(&Latency) -> f64| report::median(rounds.iter().map(part).collect());
     Latency { p50: of(|l| l.p50), p99: of(|l| l.p99), max: of(|l| l.max) }
 }
 
-fn columns(latency: &Latency) -> String {
+pub(crate) fn columns(latency: &Latency) -> String {
     format!("{:>8.1} {:>8.1} {:>8.1}", latency.p50, latency.p99, latency.max)
 }
 
-fn show(latency: &Latency) -> String {
+pub(crate) fn show(latency: &Latency) -> String {
     format!("p50 {:.1} ms  p99 {:.1} ms  max {:.1} ms", latency.p50, latency.p99, latency.max)
 }
 

@@ -11,6 +11,7 @@ mod cluster;
 mod copy;
 mod failing;
 mod input;
+mod levels;
 mod machine;
 mod measure;
 mod replay;
@@ -40,6 +41,8 @@ enum Command {
     Copy(copy::Copy),
     /// Measures what other keys feel while one key fails.
     Failing(failing::Failing),
+    /// Measures what the most important level feels of an overload by the others.
+    Levels(levels::Levels),
 }
 
 /// What to measure.
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Some(Command::Copy(copy)) => copy.run(),
         Some(Command::Failing(failing)) => failing.run(),
+        Some(Command::Levels(levels)) => levels.run(),
         None => run::run(&cli.options),
     };
     match result {

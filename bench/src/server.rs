@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 struct State {
     refused_key: Mutex<Option<String>>,
     refused: AtomicU64,
+    /// Each answer takes so long, ms.
+    takes: AtomicU64,
 }
 
 /// Runs until the process ends: its threads only wait for connections.
@@ -42,6 +44,11 @@ impl Server {
         *self.state.refused_key.lock().unwrap_or_else(PoisonError::into_inner) = key;
     }
 
+    /// From now on each answer takes so long.
+    pub(crate) fn slow(&self, takes: std::time::Duration) {
+        self.state.takes.store(takes.as_millis() as u64, Ordering::Relaxed);
+    }
+
     /// Calls that got 503.
     pub(crate) fn refused(&self) -> u64 {
         self.state.refused.load(Ordering::Relaxed)
@@ -73,6 +80,10 @@ fn serve(stream: &TcpStream, state: &State) -> std::io::Result<()> {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
+        let takes = state.takes.load(Ordering::Relaxed);
+        if takes > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(takes));
+        }
         let key = state.refused_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let body = String::from_utf8_lossy(&body);
         let refused = key.is_some_and(|key| body.contains(&format!("\"{key}\"")));

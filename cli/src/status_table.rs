@@ -89,6 +89,10 @@ fn notes(stage: &StageStatus, processes: usize, now: i64) -> Vec<String> {
             if stage.replicas.standby.len() == 1 { "s" } else { "" }
         ));
     }
+    if !stage.levels.is_empty() {
+        let levels = stage.levels.iter().map(|l| format!("{} {}", l.name, grouped(l.lag.max(0).unsigned_abs())));
+        notes.push(format!("lag of {}", levels.collect::<Vec<_>>().join(", ")));
+    }
     if stage.held_keys > 0 {
         let keys = if stage.held_keys == 1 { "key" } else { "keys" };
         notes.push(format!("{} {keys} held, {} waiting", grouped(stage.held_keys), grouped(stage.counts.held)));
@@ -146,6 +150,7 @@ mod tests {
             name: name.into(),
             paused: false,
             lag,
+            levels: Vec::new(),
             counts: Counts { read: 7, in_flight: 64, retrying: 1, parked: 1_017, ..Counts::default() },
             rates: Rates { read: 1_234.4, forwarded: 1_000.0, ..Rates::default() },
             dead_letters: 3,

@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`registry`], then `where_.rs`, the shortest whole filter.
 
+mod levels;
 mod lookup;
 mod map;
 mod options;
@@ -26,6 +27,7 @@ pub use validate::{Fits, fits};
 /// All filters of this crate, by name.
 pub fn registry() -> Vec<Arc<dyn FilterSpec>> {
     vec![
+        Arc::new(levels::LevelsSpec),
         Arc::new(lookup::LookupSpec),
         Arc::new(map::MapSpec),
         Arc::new(route::RouteSpec),

@@ -24,6 +24,7 @@ mod input;
 pub mod intake;
 pub mod jobs;
 pub mod letters;
+mod levels;
 mod outputs;
 mod plan;
 mod reason;
@@ -48,8 +49,8 @@ pub use changes::{
     look as plan_changes,
 };
 pub use control::{
-    Change, Control, Counts, Entries, Entry, Follower, Orders, PipelineStatus, ProcessStatus, Rates, ReplicasStatus,
-    SourceStatus, StageStatus, Trouble, WaitingStatus, Watcher,
+    Change, Control, Counts, Entries, Entry, Follower, LevelStatus, Orders, PipelineStatus, ProcessStatus, Rates,
+    ReplicasStatus, SourceStatus, StageStatus, Trouble, WaitingStatus, Watcher,
 };
 pub use ids::{ID_HEADER, key_fields, root};
 pub use outputs::partition_for;

@@ -47,6 +47,8 @@ pub struct StagePlan {
     pub hold: bool,
     /// Whether one replica works in the whole cluster.
     pub singleton: bool,
+    /// Levels of importance, one to each of its inputs.
+    pub priority: Option<model::Priority>,
     /// What looks at everything that leaves it, where it is isolated.
     pub guard: Option<Arc<Guard>>,
     /// Transactions or not.
@@ -115,12 +117,14 @@ pub struct FilterPlan {
 }
 
 /// Records and bytes a replica holds at most, read and not yet finished.
-const BUDGET_RECORDS: usize = 10_000;
+pub(crate) const BUDGET_RECORDS: usize = 10_000;
 const BUDGET_BYTES: usize = 16 << 20;
 /// A transaction is committed when this many records are finished, however soon.
 const COMMIT_RECORDS: usize = 20_000;
 /// Under load a transaction is committed at least this often.
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
+/// The same where there are levels of importance.
+const COMMIT_SOON: Duration = Duration::from_millis(20);
 
 impl StagePlan {
     /// Resolves a stage. `topics` has the partition count of every topic of the pipeline.
@@ -147,6 +151,7 @@ impl StagePlan {
             calls,
             hold: stage.hold_key,
             singleton: stage.singleton,
+            priority: stage.priority.clone(),
             guard: stage.isolate.as_ref().map(|isolate| Arc::new(Guard::new(isolate))),
             delivery: match pipeline.delivery {
                 model::Delivery::ExactlyOnce => Delivery::ExactlyOnce,
@@ -242,6 +247,14 @@ pub fn codec_of(format: &model::Format) -> Codec {
     }
 }
 
+/// What matters must not wait for the commit of what does not: neither where levels are, nor where records are sorted into
+/// them.
+fn commit_every(pipeline: &Pipeline, stage: &Stage) -> Duration {
+    let reads = |other: &Stage| other.inputs.iter().any(|i| stage.outputs.iter().any(|o| o.topic == i.topic));
+    let sorts = pipeline.stages.iter().any(|other| other.priority.is_some() && reads(other));
+    if sorts || stage.priority.is_some() { COMMIT_SOON } else { COMMIT_EVERY }
+}
+
 fn engine_config(pipeline: &Pipeline, stage: &Stage, inline: bool) -> EngineConfig {
     // The key need not be secret, but must be equal on every run, as the marks in `.state` are made with it.
     let hash = hash128(&[b"dedup", pipeline.name.as_bytes(), stage.name.as_bytes()]);
@@ -259,7 +272,7 @@ fn engine_config(pipeline: &Pipeline, stage: &Stage, inline: bool) -> EngineConf
             window_ms: d.window.as_millis() as i64,
             max_ids: usize::try_from(d.max_ids).unwrap_or(usize::MAX),
         }),
-        commit_every_ms: COMMIT_EVERY.as_millis() as u64,
+        commit_every_ms: commit_every(pipeline, stage).as_millis() as u64,
         commit_records: COMMIT_RECORDS,
         budget_records: BUDGET_RECORDS,
         budget_bytes: BUDGET_BYTES,

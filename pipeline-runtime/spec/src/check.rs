@@ -16,7 +16,7 @@ use crate::reference::Resolver;
 use crate::registry::Registry;
 use crate::source::{self, Reading, Said};
 use crate::stage::Draft;
-use crate::{compensate, language, read, schedule, shape, tests_section, tree};
+use crate::{compensate, language, priority, read, schedule, shape, tests_section, tree};
 
 /// A pipeline file as it was read.
 pub struct SourceFile {
@@ -156,6 +156,7 @@ impl Isolation {
             let name = node.get("name").and_then(Node::as_text);
             let Some(stage) = stages.iter_mut().find(|s| Some(s.name.as_str()) == name) else { continue };
             isolate::read(node, place, stage, &self.given, issues);
+            priority::read(node, stage);
             let shown = masked.get(place).and_then(|node| Draft::read(node, &Options::default(), &mut Vec::new()));
             for (filter, shown) in stage.filters.iter_mut().zip(shown.into_iter().flat_map(|draft| draft.filters)) {
                 filter.options = shown.with;
@@ -174,6 +175,9 @@ fn meaning(
     found: &mut Found,
 ) {
     let issues = &mut found.issues;
+    let root = node;
+    let expanded = priority::expand(root, registry, issues);
+    let node = expanded.as_ref().unwrap_or(root);
     let name = node.get("pipeline");
     let pipeline = name.and_then(Node::as_text).unwrap_or("").to_owned();
     let base = Options { ends_job: compensate::is_wanted(node), ..Options::default() };
@@ -222,7 +226,7 @@ fn meaning(
         defaults: &defaults,
     };
     let mut linked = link::link(&drafts, &linking, issues);
-    isolation.apply(node, &mut linked.stages, issues);
+    isolation.apply(root, &mut linked.stages, issues);
     let mut keep = linked.read.iter();
     let said: Vec<&Said<'_>> = said.iter().zip(&linked.read).filter(|(_, read)| **read).map(|(said, _)| said).collect();
     sources.retain(|_| keep.next().is_some_and(|read| *read));

@@ -368,6 +368,21 @@ const MAX_RECORD: Key = key!("max_record", Shape::Text(&rules::SIZE), "largest r
 
 static TOPICS: MapRule = map!("`topics`", [PARTITIONS, RETENTION, REPLICATION, MAX_RECORD]);
 
+static PRIORITY: MapRule = map!(
+    "`priority`",
+    [
+        required!(
+            "by",
+            Shape::Either(&[Shape::Text(&rules::FIELD), Shape::Map(&HEADER)]),
+            "the field or header that names the level; another value, or none, is of the last one"
+        ),
+        required!("levels", Shape::List(&Shape::Text(&rules::OWN_NAME), 2, 16), "names, the most important first"),
+        key!("weights", Shape::List(&Shape::Whole(1, 1000), 2, 16), "shares of the levels while they have records to do"),
+        key!("strict", Shape::Flag, "a level is served only while none above it has records to do"),
+    ],
+    one_of: &[&["weights", "strict"]],
+);
+
 static ISOLATE: MapRule = map!(
     "`isolate`",
     [
@@ -405,7 +420,7 @@ static STAGE: Shape = Shape::Named(
                 key!("to", TO, "the output topic; default `<pipeline>.<stage>`"),
                 key!("outputs", Shape::Names(&rules::OWN_NAME, &OUTPUT, 0), "settings per named output"),
                 REPLICAS, CONCURRENCY, ORDER, TIMEOUT, RETRY, DEDUP, ON_FAILURE, DEAD_LETTER,
-                later!("priority"),
+                key!("priority", Shape::Map(&PRIORITY), "levels of importance: a topic each, and shares or strict order between them"),
                 key!("singleton", Shape::Flag, "one replica works in the whole cluster, the others stand by; default false"),
                 key!("isolate", Shape::Map(&ISOLATE), "keeps secrets: who may name them, and what may leave the stage"),
                 key!("compensate", Shape::FilterItem, "the filter that undoes what this one did, when the job fails later: `NAME: configuration`"),

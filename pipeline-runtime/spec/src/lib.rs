@@ -23,6 +23,7 @@ mod objects;
 mod outputs;
 pub mod path;
 mod postgres;
+mod priority;
 mod read;
 mod reference;
 mod registry;

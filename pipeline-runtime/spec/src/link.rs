@@ -402,6 +402,7 @@ pub(crate) fn stage(
         replicas: options.replicas,
         singleton: options.singleton,
         isolate: None,
+        priority: None,
         concurrency: options.concurrency,
         order: options.order,
         timeout: options.timeout,

@@ -273,6 +273,8 @@ pub struct Stage {
     pub replicas: u32,
     /// One replica works in the whole cluster.
     pub singleton: bool,
+    /// Levels of importance; its inputs are these, in their order.
+    pub priority: Option<Priority>,
     /// How it is kept apart; `None` where it is not.
     pub isolate: Option<Isolate>,
     /// Records in flight per replica.
@@ -302,6 +304,15 @@ pub struct Stage {
     pub state: String,
     /// Records that are set aside.
     pub retry_topic: String,
+}
+
+/// Levels of importance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Priority {
+    /// Their names, the most important first.
+    pub levels: Vec<String>,
+    /// Their shares; `None` is strict.
+    pub weights: Option<Vec<u32>>,
 }
 
 /// A stage that keeps secrets.

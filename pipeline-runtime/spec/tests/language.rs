@@ -57,6 +57,24 @@ tests:
     expect: { split.refunds: [ { value: { order_id: C536379, total: -2.5 } } ], split.orders: [], bill.dlq: [] }
 "#;
 
+/// A stage with levels reads a topic for each, which a stage of ours before it writes; whoever reads the same goes on to.
+#[test]
+fn levels_are_sorted_by_a_stage_before() {
+    let (p, _) = good(
+        "pipeline: p\nsource: { topic: t, fields: { tier: string } }\nstages:\n  - { name: a, filter: where, with: 'true' }\n  \
+         - { name: b, filter: where, with: 'true', priority: { by: .tier, levels: [gold, rest], weights: [4, 1] } }\n  \
+         - { name: c, from: a, filter: where, with: 'true', to: x }\n",
+    );
+    let names: Vec<&str> = p.stages.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["a", "b-levels", "b", "c"]);
+    let topics = |n: usize| p.stages[n].inputs.iter().map(|i| i.topic.as_str()).collect::<Vec<_>>();
+    assert_eq!(
+        (topics(1), topics(2), topics(3)),
+        (vec!["p.a"], vec!["p.b-levels.gold", "p.b-levels.rest"], vec!["p.a"])
+    );
+    assert_eq!(p.stages[2].priority.as_ref().map(|p| p.weights.clone()), Some(Some(vec![4, 1])));
+}
+
 #[test]
 fn the_whole_language() {
     let (p, warnings) = good(ORDERS);

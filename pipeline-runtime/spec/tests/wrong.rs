@@ -169,6 +169,22 @@ fn values() {
             "conflicting_keys",
             "`order: key`",
         ),
+        (
+            stage(&format!("{W}    priority: §{{ by: .n, levels: [a, b], weights: [1, 2, 3] }}")),
+            "wrong_count",
+            "2 levels, and 3 weights",
+        ),
+        (
+            stage(&format!("{W}    priority: {{ by: .n, levels: [a, §a], weights: [1, 1] }}")),
+            "duplicate_name",
+            "`a` is a level twice",
+        ),
+        (stage(&format!("{W}    priority: §{{ by: .n, levels: [a, b] }}")), "missing_key", "`weights` or `strict`"),
+        (
+            stage(&format!("{W}    priority: {{ by: .n, levels: [a, b], strict: §false }}")),
+            "missing_key",
+            "needs `weights`",
+        ),
         (stage(&format!("{W}    replicas: §0")), "out_of_range", "from 1 to 1024"),
         (
             stage(&format!("{W}    singleton: true\n    replicas: §2")),
@@ -315,7 +331,6 @@ fn what_is_not_built_yet() {
         (source("{ topic: t, schema: §a.avsc }"), "not_supported_yet", "Avro"),
         (source("{ topic: t, fields: { a: §timestamp } }"), "not_supported_yet", "`timestamp`"),
         (stage(&format!("{W}    replicas: §{{ min: 1, max: 8 }}")), "not_supported_yet", "`replicas: { min, max }`"),
-        (stage(&format!("{W}    §priority: {{ by: .n }}")), "not_supported_yet", "`priority`"),
         (stage(&format!("{W}    deadline: §5m")), "not_supported_yet", "`deadline`"),
         (stages(&[&format!("{ROUTE}, compensate: §{{ where: 'true' }}")]), "not_supported_yet", "named outputs"),
         (stage(&format!("{W}    §wait_for: {{}}")), "not_supported_yet", "`wait_for`"),

@@ -12,6 +12,9 @@ use crate::retry::Which;
 use crate::slab::Entry;
 use crate::work::{Reason, Task, Work};
 
+/// Records that compute, admitted ahead.
+const SLICE: usize = 256;
+
 impl<R, O> Engine<R, O> {
     /// The next attempt to run. Ends duplicates by itself.
     pub fn next(&mut self, now: Now) -> Option<Work<R>> {
@@ -87,6 +90,13 @@ impl<R, O> Engine<R, O> {
     pub fn has_ready(&self) -> bool {
         let closed = self.breaker.since().is_none();
         closed && (!self.ready.is_empty() || self.press) && self.started < self.limit() && !self.crowded
+    }
+
+    /// How many more live records could begin at once if they were admitted now: for a host that decides at the last moment
+    /// what comes next. Of filters that compute it is a slice of work.
+    pub fn hunger(&self) -> usize {
+        let window = if self.config.inline { SLICE } else { self.config.concurrency };
+        if self.crowded { 0 } else { window.saturating_sub(self.ready.len() + self.started) }
     }
 
     /// Most records that are started at once.

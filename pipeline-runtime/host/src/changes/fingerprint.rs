@@ -285,6 +285,9 @@ fn stage_mark(stage: &Stage, count: &dyn Fn(&str) -> i32) -> StageMark {
     {
         all.push("singleton".into());
     }
+    if let (Some(priority), Some(all)) = (&stage.priority, rest.as_array_mut()) {
+        all.push(json!([priority.levels, priority.weights]));
+    }
     if let (Some(isolate), Some(all)) = (&stage.isolate, rest.as_array_mut()) {
         all.push(json!([isolate.apart, isolate.allow_fields.as_deref().map(fields_text)]));
     }

@@ -21,7 +21,9 @@ pub use listen::Listener;
 pub use orders::Orders;
 pub use records::{Counts, ProcessReport, Rates, StageReport, Trouble, VERSION, decode, encode};
 pub use report::{Reporter, STALE_MS, reports};
-pub use status::{PipelineStatus, ProcessStatus, ReplicasStatus, SourceStatus, StageStatus, WaitingStatus, Watcher};
+pub use status::{
+    LevelStatus, PipelineStatus, ProcessStatus, ReplicasStatus, SourceStatus, StageStatus, WaitingStatus, Watcher,
+};
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -67,6 +67,9 @@ pub struct StageStatus {
     pub paused: bool,
     /// Offsets of its input that are not committed; `None` before its first run.
     pub lag: Option<i64>,
+    /// Of each level of importance, where it has some.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<LevelStatus>,
     /// What the processes that run now report of it, summed.
     #[serde(flatten)]
     pub counts: Counts,
@@ -86,6 +89,15 @@ pub struct StageStatus {
     pub waiting: Option<WaitingStatus>,
     /// What went wrong last.
     pub trouble: Option<Trouble>,
+}
+
+/// What waits in one level of importance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LevelStatus {
+    /// Its name.
+    pub name: String,
+    /// Offsets that are not committed.
+    pub lag: i64,
 }
 
 /// Partitions that wait until others are worked off.
@@ -154,7 +166,14 @@ impl<'a> Watcher<'a> {
             // As `.retry` says it: also while no process runs.
             (stage.held_keys, stage.counts.held) = (holds.keys(), holds.records);
         }
+        for ((status, stage), lag) in status.stages.iter_mut().zip(&self.pipeline.stages).zip(&lags) {
+            let levels = stage.priority.as_ref().map_or(&[][..], |priority| &priority.levels);
+            let lags = lag.as_deref().unwrap_or(&[]).iter();
+            status.levels =
+                levels.iter().zip(lags).map(|(name, lag)| LevelStatus { name: name.clone(), lag: *lag }).collect();
+        }
         for ((stage, lag), (count, more)) in status.stages.iter_mut().zip(lags).zip(letters) {
+            let lag = lag.map(|inputs| inputs.iter().sum());
             (stage.lag, stage.dead_letters, stage.more_dead_letters) = (lag, count, more);
         }
         Ok(status)
@@ -226,6 +245,7 @@ fn stage_status(stage: &str, replicas: u32, orders: &Orders, reports: Vec<(&str,
         name: stage.to_owned(),
         paused: orders.paused.contains(stage),
         lag: None,
+        levels: Vec::new(),
         counts: reports.iter().fold(Counts::default(), |sum, (_, r)| sum.plus(r.counts)),
         rates: reports.iter().fold(Rates::default(), |sum, (_, r)| sum.plus(r.rates)),
         dead_letters: 0,
@@ -259,10 +279,11 @@ fn source_status(log: &dyn Log, source: &Source) -> LogResult<SourceStatus> {
     })
 }
 
-/// How many offsets of its inputs a group has not committed. `None` where an input does not exist.
-fn lag(log: &dyn Log, stage: &Stage) -> LogResult<Option<i64>> {
-    let mut lag = 0;
+/// How many offsets of each of its inputs a group has not committed. `None` where an input does not exist.
+fn lag(log: &dyn Log, stage: &Stage) -> LogResult<Option<Vec<i64>>> {
+    let mut lags = Vec::new();
     for input in &stage.inputs {
+        let mut lag = 0;
         let Some(info) = &log.describe(&[&input.topic])?[0] else { return Ok(None) };
         let partitions: Vec<TopicPartition> =
             (0..info.partitions).map(|p| TopicPartition::new(input.topic.as_str(), p)).collect();
@@ -274,8 +295,9 @@ fn lag(log: &dyn Log, stage: &Stage) -> LogResult<Option<i64>> {
             let at = committed.as_ref().map_or(low, |c| c.offset.max(low));
             lag += (high - at).max(0);
         }
+        lags.push(lag);
     }
-    Ok(Some(lag))
+    Ok(Some(lags))
 }
 
 #[cfg(test)]

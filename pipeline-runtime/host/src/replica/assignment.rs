@@ -9,7 +9,7 @@ use millstream_spec::model;
 
 use super::commit::engine_error;
 use super::scan::AT_ONCE;
-use super::{Ages, Replica};
+use super::{Ages, Replica, leveled};
 use crate::changes::moved_to;
 use crate::growth::stopped;
 use crate::plan::OutputPlan;
@@ -183,6 +183,7 @@ impl Replica {
     pub(super) fn on_revoking(&mut self, partitions: &[TopicPartition]) -> LogResult<()> {
         let slots = self.slots_of(partitions);
         self.engine.revoke(&slots);
+        self.leveled.iter_mut().for_each(|l| l.forget(&slots));
         self.leaving.extend(slots);
         self.leaving_since = Some(Instant::now());
         self.finish_leaving()
@@ -222,6 +223,7 @@ impl Replica {
     fn forget(&mut self, slots: &[u32]) -> Vec<TopicPartition> {
         let cancelled = self.engine.remove(slots);
         self.cancel(&cancelled);
+        self.leveled.iter_mut().for_each(|l| l.forget(slots));
         let mut partitions = Vec::new();
         for slot in slots {
             self.trim.slots.remove(slot);
@@ -252,6 +254,7 @@ impl Replica {
         let mut slots: Vec<u32> = self.epochs.keys().map(|(slot, _)| *slot).collect();
         slots.dedup();
         self.engine.revoke(&slots);
+        self.leveled.iter_mut().for_each(leveled::Leveled::clear);
         let mut batches = Vec::new();
         while self.engine.in_flight(&slots) && Instant::now() < deadline && !self.cx.stop.aborted() {
             self.poll(&mut batches, true)?;

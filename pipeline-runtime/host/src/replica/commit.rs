@@ -7,7 +7,7 @@ use millstream_engine::EngineError;
 use millstream_filter_api::Headers;
 use millstream_log::{Class, LogError, LogResult, Outgoing, Position, Sent, TopicPartition};
 
-use super::{Replica, Transaction};
+use super::{Replica, Transaction, leveled};
 
 /// Outputs are handed to the member in lists of about this length.
 const SEND_BATCH: usize = 1_024;
@@ -125,6 +125,8 @@ impl Replica {
     /// Throws the open transaction away and reads again from the last commit.
     pub(super) fn rewind(&mut self) -> LogResult<()> {
         self.txn = Transaction::default();
+        // It is read again with the rest.
+        self.leveled.iter_mut().for_each(leveled::Leveled::clear);
         self.member.abort()?;
         let (mut positions, cancelled) = self.engine.aborted(self.clock.now());
         self.cancel(&cancelled);

@@ -7,6 +7,7 @@ mod aborts;
 mod assignment;
 mod commit;
 mod jobs;
+mod leveled;
 mod parking;
 mod replaying;
 mod scan;
@@ -91,6 +92,8 @@ pub(crate) struct Replica {
     trim: trim::Trim,
     parking: parking::Parking,
     at_end: replaying::AtEnd,
+    /// What waits for its turn, of a stage with levels.
+    leveled: Option<leveled::Leveled>,
     /// Of a singleton.
     alone: Option<Alone>,
     /// Slots that are assigned and not read yet.
@@ -195,6 +198,7 @@ impl Replica {
             trim: trim::Trim::new(plan.engine.dedup.map_or(0, |d| d.window_ms)),
             parking: parking::Parking::new(retries.then_some(inputs)),
             at_end: replaying::AtEnd::new(),
+            leveled: plan.priority.as_ref().map(leveled::Leveled::new),
             alone: plan.singleton.then(Alone::new),
             scans: Vec::new(),
             stopped: 0,
@@ -243,7 +247,7 @@ impl Replica {
         self.collect_calls();
         self.cancel_overdue();
         self.cancel_stopped();
-        let unfinished = if paused { false } else { self.work()? };
+        let unfinished = if paused { false } else { self.work_on()? };
         self.send_released()?;
         let idle = waiting && !got && !unfinished;
         if self.engine.commit_due(self.clock.now(), idle) {
@@ -260,7 +264,10 @@ impl Replica {
         self.trim_state()?;
         self.trim_retry(false)?;
         self.cx.status.set_now(self.in_hand());
-        self.cx.status.set_idle(idle && self.engine.is_idle() && self.leaving.is_empty() && self.scans.is_empty());
+        let nothing_waits = self.leveled.as_ref().is_none_or(leveled::Leveled::is_empty);
+        self.cx.status.set_idle(
+            idle && nothing_waits && self.engine.is_idle() && self.leaving.is_empty() && self.scans.is_empty(),
+        );
         Ok(())
     }
 
@@ -288,7 +295,7 @@ impl Replica {
     }
 
     fn poll_timeout(&self, paused: bool) -> Duration {
-        if self.engine.has_ready() && !paused {
+        if (self.engine.has_ready() || self.leveled.as_ref().is_some_and(leveled::Leveled::more)) && !paused {
             return Duration::ZERO;
         }
         let now = self.clock.now();

@@ -190,7 +190,10 @@ impl Replica {
     pub(super) fn pause_full(&mut self) -> LogResult<()> {
         let retry = self.parking.input;
         let full = self.engine.full_slots().filter(|(_, input)| Some(*input) != retry);
-        let full = full.chain(self.at_end.iter().copied()).filter(|(slot, _)| !self.is_scanned(*slot));
+        let full = full
+            .chain(self.at_end.iter().copied())
+            .chain(self.full_levels())
+            .filter(|(slot, _)| !self.is_scanned(*slot));
         let full: BTreeSet<(u32, u16)> = full.collect();
         if full == self.parking.paused {
             return Ok(());

@@ -35,6 +35,10 @@ impl Replica {
             self.engine.advance(slot, input, self.slot_epoch(slot), next);
             return Ok(());
         }
+        if self.leveled.is_some() {
+            self.keep(slot, input, batch);
+            return Ok(());
+        }
         let plan = &self.cx.plan.inputs[usize::from(input)];
         for record in batch.records {
             let (offset, timestamp, size) = (record.offset, record.timestamp, record.size());

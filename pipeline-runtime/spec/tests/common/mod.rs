@@ -133,6 +133,13 @@ fn route(with: &Node, cx: &CheckContext<'_>) -> Result<(Outputs, Vec<Kind>), Vec
     Ok((Outputs::Named(names), types))
 }
 
+fn levels(with: &Node, cx: &CheckContext<'_>) -> Result<(Outputs, Vec<Kind>), Vec<Issue>> {
+    let names = with.get("levels").and_then(Node::as_list).unwrap_or(&[]);
+    let names: Vec<String> = names.iter().filter_map(|n| n.as_text().map(str::to_owned)).collect();
+    let types = vec![cx.input.clone(); names.len()];
+    Ok((Outputs::Named(names), types))
+}
+
 fn lookup(with: &Node, cx: &CheckContext<'_>) -> Result<(Outputs, Vec<Kind>), Vec<Issue>> {
     let Some(table) = with.get("table") else {
         return Err(vec![Issue::error(with.span, "missing_key", "`lookup` needs `table`")]);
@@ -150,7 +157,8 @@ fn lookup(with: &Node, cx: &CheckContext<'_>) -> Result<(Outputs, Vec<Kind>), Ve
 
 pub fn registry() -> Registry {
     let text = r#"{"type":"string"}"#;
-    let all: [(&'static str, &'static str, Check); 5] = [
+    let all: [(&'static str, &'static str, Check); 6] = [
+        ("levels", r#"{"type":"object"}"#, levels),
         ("map", text, map),
         ("where", text, where_),
         (

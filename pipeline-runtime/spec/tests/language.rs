@@ -73,6 +73,11 @@ fn levels_are_sorted_by_a_stage_before() {
         (vec!["p.a"], vec!["p.b-levels.gold", "p.b-levels.rest"], vec!["p.a"])
     );
     assert_eq!(p.stages[2].priority.as_ref().map(|p| p.weights.clone()), Some(Some(vec![4, 1])));
+    let issues = common::bad(
+        "pipeline: p\nsource: { topic: t, fields: { tier: string } }\nstages:\n  \
+         - { name: b, filter: where, with: 'true', priority: { by: .tier, levels: [gold, rest], strict: false } }\n",
+    );
+    assert!(issues.iter().any(|i| i.code == "missing_key" && i.message.contains("`weights`")), "{issues:?}");
 }
 
 #[test]

@@ -180,11 +180,6 @@ fn values() {
             "`a` is a level twice",
         ),
         (stage(&format!("{W}    priority: §{{ by: .n, levels: [a, b] }}")), "missing_key", "`weights` or `strict`"),
-        (
-            stage(&format!("{W}    priority: {{ by: .n, levels: [a, b], strict: §false }}")),
-            "missing_key",
-            "needs `weights`",
-        ),
         (stage(&format!("{W}    replicas: §0")), "out_of_range", "from 1 to 1024"),
         (
             stage(&format!("{W}    singleton: true\n    replicas: §2")),

@@ -107,7 +107,7 @@ fn filters_are_listed_and_have_a_page() {
     let place = Place::new();
     let list = place.run("filters").good();
     let names: Vec<&str> = list.lines().filter_map(|l| l.split_whitespace().next()).collect();
-    assert_eq!(names, ["http", "lookup", "map", "route", "split", "validate", "where"]);
+    assert_eq!(names, ["http", "levels", "lookup", "map", "route", "split", "validate", "where"]);
     for name in names {
         let page = place.run(&format!("filters {name}")).good();
         assert!(page.starts_with(&format!("{name}\n")) && page.contains("Example: "), "{page}");
@@ -117,7 +117,7 @@ fn filters_are_listed_and_have_a_page() {
     }
     assert!(place.run("filters wehre").bad(2).contains("did you mean `where`?"));
     let all: Value = serde_json::from_str(&place.run("filters -o json").good()).expect("JSON");
-    assert_eq!(all.as_array().map(Vec::len), Some(7));
+    assert_eq!(all.as_array().map(Vec::len), Some(8));
 }
 
 #[test]

@@ -39,7 +39,9 @@ fn killed(site: &Site, name: &str, processes: usize, rounds: usize, moment: Dura
     // So slow that looking, which takes seconds on a busy machine, does not outlast the letters. The last one has no rate.
     let rate = format!("{}/s", (f64::from(LETTERS) / (4.0 * rounds as f64 * moment.as_secs_f64())).ceil() as u64 + 1);
     let (mut cut_redrives, mut cut_runs) = (0, 0);
-    for round in 0..rounds {
+    let mut round = 0;
+    // Where the moments hit nothing there are more rounds: the rate leaves letters for them.
+    while round < rounds || (round < 3 * rounds && (cut_redrives == 0 || cut_runs == 0)) {
         let before = open(site, &work);
         let mut redrive = start(site, &format!("redrive-{round}"), &[&work, "--rate", &rate]);
         // It has begun; it may first wait for the end of the session of the one that was killed.
@@ -59,6 +61,7 @@ fn killed(site: &Site, name: &str, processes: usize, rounds: usize, moment: Dura
         cut_redrives += u32::from(left > 0);
         cut_runs += u32::from((site.read(&last).len() as u64) < u64::from(LETTERS) - left);
         running[at] = site.run(&format!("run-{at}-{round}"), &file);
+        round += 1;
     }
     start(site, "last", &[&work]).succeed(PATIENCE);
     let mut came = 0;

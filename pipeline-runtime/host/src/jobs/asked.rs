@@ -4,7 +4,7 @@ use millstream_filter_api::Headers;
 use millstream_spec::model::{JobReply, Jobs, Pipeline};
 use serde::{Deserialize, Serialize};
 
-use super::job::Payload;
+use super::payload::Payload;
 
 /// What somebody wants to be told of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

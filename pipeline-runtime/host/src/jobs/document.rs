@@ -4,7 +4,9 @@ use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::job::{Failed, JobState, JobStatus, Payload, StageCounts};
+use super::job::{Failed, JobStatus, StageCounts};
+use super::payload::Payload;
+use super::state::JobState;
 
 /// A job. Times are RFC 3339.
 #[derive(Debug, Serialize)]

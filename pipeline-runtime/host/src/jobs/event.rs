@@ -71,8 +71,8 @@ impl JobEvent {
 
 #[cfg(test)]
 mod tests {
-    use super::super::job::Payload;
     use super::super::note::{Note, What};
+    use super::super::payload::Payload;
     use super::*;
 
     /// A durable form: change it with its version.

@@ -19,9 +19,10 @@ use millstream_spec::model::{Jobs, Pipeline};
 
 use super::asked::Allowed;
 use super::event::JobEvent;
-use super::job::{JobStatus, Stopped};
+use super::job::JobStatus;
 use super::limits::Limits;
 use super::note::{Note, versioned};
+use super::state::Stopped;
 use super::undo_record::{self, UndoPlan, fetch};
 use crate::clock::wall_ms;
 use crate::control::{Change, Control, Orders};

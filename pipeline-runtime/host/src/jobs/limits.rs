@@ -5,8 +5,9 @@ use std::time::Duration;
 use millstream_spec::model::{Pipeline, Stage};
 use serde::{Deserialize, Serialize};
 
-use super::job::{Failed, JobState, JobStatus, Stopped};
+use super::job::{Failed, JobStatus};
 use super::note::{Note, What};
+use super::state::{JobState, Stopped};
 
 /// Records of a job at a stage with a deadline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

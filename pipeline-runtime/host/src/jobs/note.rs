@@ -8,7 +8,7 @@ use millstream_log::{Class, LogError, LogResult, Outgoing, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
-use super::job::Payload;
+use super::payload::Payload;
 use super::plan::JobsPlan;
 use crate::outputs::partition_for;
 

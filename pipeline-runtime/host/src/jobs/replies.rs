@@ -20,7 +20,7 @@ use millstream_log::{
 use millstream_spec::model::{JobReply, Jobs, Pipeline};
 
 use super::event::JobEvent;
-use super::job::Payload;
+use super::payload::Payload;
 use crate::clock::wall_ms;
 use crate::ids::{ID_HEADER, hash128};
 use crate::outputs::partition_for;

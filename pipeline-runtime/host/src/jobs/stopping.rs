@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use super::job::Stopped;
+use super::state::Stopped;
 
 /// Shared by the replicas of a pipeline. While nothing is stopped a look costs the read of one number.
 #[derive(Default)]

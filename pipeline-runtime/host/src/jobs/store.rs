@@ -7,8 +7,9 @@ use bytes::Bytes;
 use millstream_log::{Budget, Class, End, Isolation, Log, LogError, LogResult, Reader, TopicPartition, settled};
 use millstream_spec::model::{Jobs, Pipeline};
 
-use super::job::{JobState, JobStatus};
+use super::job::JobStatus;
 use super::ledger::{add, read};
+use super::state::JobState;
 use crate::outputs::partition_for;
 use crate::restore;
 use crate::shared::Stop;

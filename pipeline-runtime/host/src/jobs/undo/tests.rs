@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::job::{JobState, JobStatus};
+use super::super::job::JobStatus;
 use super::super::note::{Note, What};
+use super::super::state::JobState;
 
 /// What is wrong with the count on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -52,4 +52,8 @@ pub enum Break {
     NoMark,
     /// The engine is not told for which of a record's letters it is that a hold is over.
     FreeAny,
+    /// Nothing is said of records that were dropped as duplicates.
+    UntoldDuplicates,
+    /// What is said of records is durable even when the transaction is not.
+    NotesOutside,
 }

@@ -31,6 +31,7 @@ impl World {
             let log = &mut self.partitions[p].inputs[retry];
             log.records.push(Rec { offset: log.end, ..record });
             log.end += 1;
+            self.note_redriven(Place { slot: p as u32, input: end.input, offset: end.offset });
             self.sent_back += 1;
             if self.promise.broken != Break::SendTwice || rng.bool() {
                 self.partitions[p].sent.insert(letter);
@@ -77,6 +78,7 @@ impl World {
         let mended = if rng.bool() { Kind::Forward } else { record.kind };
         self.append(letter.slot, Rec { head: Some(head), kind: mended, sent: sent + 1, ..record });
         if kind == CopyKind::First {
+            self.note_redriven(letter);
             self.sent_back += 1;
             self.outdated.insert((letter, sent));
         }

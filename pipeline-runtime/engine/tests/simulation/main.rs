@@ -4,7 +4,7 @@
 //! window that passes and skewed keys, all from one seed. Two stages in a chain, the
 //! first with one or two inputs, each exactly once or at least once, in any order and with any budget. `world.rs` is the log and what it allows,
 //! `replica.rs` carries out what an engine decides as the host does, `checker.rs` knows the rules, and `letters.rs` those of
-//! letters that are sent back, `breaks.rs` has what is broken in negative controls.
+//! letters that are sent back, `jobs.rs` adds up what became of each job, `breaks.rs` has what is broken in negative controls.
 //!
 //! `MILLSTREAM_SEED=N` runs one seed, `MILLSTREAM_SEEDS=N` that many. A failure prints its seed.
 //!
@@ -12,10 +12,14 @@
 
 mod breaks;
 mod checker;
+mod copies;
+mod jobs;
 mod letters;
+mod ranges;
 mod replica;
 mod world;
 
+use jobs::Jobs;
 use millstream_engine::{DedupConfig, EngineConfig, Order, Park};
 use replica::Replica;
 use world::{Break, Promise, World};
@@ -158,12 +162,21 @@ fn simulate(seed: u64, broken: Break) -> Result<Met, String> {
     let mut second = Stage::new(&mut rng, seed, broken, partitions, 1)?;
     // A stage can only be told what it read twice where the one before never writes twice.
     second.world.promise.exact_input = first.world.promise.exactly_once;
+    first.world.goes_on = true;
     first.world.fill(&mut rng);
-    for _ in 0..rng.usize(200..1_500) {
+    let mut jobs = Jobs::default();
+    let exact = first.world.promise.exactly_once && second.world.promise.exactly_once;
+    let counted = exact && matches!(broken, Break::Nothing | Break::UntoldDuplicates | Break::NotesOutside);
+    for step in 0..rng.usize(200..1_500) {
         if rng.bool() { &mut first } else { &mut second }.step(&mut rng)?;
         let fresh = std::mem::take(&mut first.world.fresh);
         second.world.receive(fresh);
         second.world.fresh.clear();
+        jobs.add(std::mem::take(&mut first.world.notes));
+        jobs.add(std::mem::take(&mut second.world.notes));
+        if counted && step % 16 == 0 {
+            jobs.check([&first.world, &second.world])?;
+        }
     }
     for round in 0.. {
         first.work_off(&mut rng)?;
@@ -178,6 +191,11 @@ fn simulate(seed: u64, broken: Break) -> Result<Met, String> {
         if round > if broken == Break::Nothing { 100_000 } else { 2_000 } {
             return Err(format!("never worked off: {} then {}", first.world.describe(), second.world.describe()));
         }
+    }
+    jobs.add(std::mem::take(&mut first.world.notes));
+    jobs.add(std::mem::take(&mut second.world.notes));
+    if counted {
+        jobs.check([&first.world, &second.world])?;
     }
     for (stage, name) in [(&first, "first"), (&second, "second")] {
         checker::check_end(&stage.world, &stage.replicas).map_err(|why| format!("{name} stage: {why}"))?;
@@ -429,4 +447,14 @@ fn a_hold_that_a_new_owner_does_not_find_is_noticed() {
 #[test]
 fn a_late_word_that_ends_a_newer_hold_is_noticed() {
     goes_red(Break::FreeAny, "holds its key");
+}
+
+#[test]
+fn duplicates_that_no_job_hears_of_are_noticed() {
+    goes_red(Break::UntoldDuplicates, "jobs");
+}
+
+#[test]
+fn notes_of_jobs_outside_the_transaction_are_noticed() {
+    goes_red(Break::NotesOutside, "jobs");
 }

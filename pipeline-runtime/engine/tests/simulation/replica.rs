@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use millstream_engine::{
-    CommitPlan, Copy, CopyKind, Engine, EngineConfig, Fate, Finished, Place, Reason, Start, Task, Ticket, Work,
+    CommitPlan, CopyKind, Engine, EngineConfig, Fate, Finished, Place, Reason, Start, Task, Ticket, Work,
 };
 
 use crate::Met;
-use crate::world::{Break, Head, Kind, Out, Rec, World};
+use crate::copies::{copy_of, is_refused};
+use crate::world::{Break, Kind, Out, Rec, World};
 
 pub struct Replica {
     index: usize,
@@ -19,6 +20,8 @@ pub struct Replica {
     revoked: Vec<u32>,
     flying: Vec<(Ticket, Place, u32, Rec)>,
     sent: Vec<(Place, Out)>,
+    /// Records that were dropped as duplicates.
+    duplicates: Vec<Place>,
     /// Counts of engines that are gone.
     pub before: u64,
     pub parked_before: i64,
@@ -30,7 +33,8 @@ pub struct Replica {
 
 impl Replica {
     pub fn new(index: usize, config: EngineConfig, seed: u64) -> Self {
-        let engine = Engine::new(config.clone(), seed ^ index as u64);
+        let mut engine = Engine::new(config.clone(), seed ^ index as u64);
+        engine.tell_duplicates();
         Self {
             index,
             config,
@@ -40,6 +44,7 @@ impl Replica {
             revoked: Vec::new(),
             flying: Vec::new(),
             sent: Vec::new(),
+            duplicates: Vec::new(),
             before: 0,
             parked_before: 0,
             redriven_before: 0,
@@ -282,6 +287,7 @@ impl Replica {
             }
             return Ok(true);
         }
+        self.duplicates.extend(std::iter::from_fn(|| self.engine.pop_duplicate()).map(|(place, _)| place));
         let plan = self.engine.begin_commit(world.now());
         if plan.positions.iter().any(|p| p.metadata.len() > self.config.max_metadata) {
             return Err(format!("metadata over its {} bytes", self.config.max_metadata));
@@ -303,6 +309,7 @@ impl Replica {
             match broken {
                 Break::MarksOutside => world.apply_state(&plan),
                 Break::ReadUncommitted => world.pass_on(&self.sent),
+                Break::NotesOutside => world.note(&self.sent, &self.duplicates),
                 Break::LossyAtLeastOnce => drop(world.apply_positions(&plan)?),
                 Break::CopiesOutside => {
                     let positions = plan.positions.iter().filter(|p| p.input == world.retry).cloned().collect();
@@ -334,7 +341,7 @@ impl Replica {
             match broken {
                 Break::PositionsFirst | Break::LossyAtLeastOnce => drop(world.apply_positions(&plan)?),
                 _ if rng.bool() => {
-                    world.apply(&plan, &self.sent)?;
+                    world.apply(&plan, &self.sent, &self.duplicates)?;
                     world.unheard += 1;
                 }
                 _ if !world.promise.exactly_once => {
@@ -344,8 +351,9 @@ impl Replica {
             }
             return Ok(false);
         }
-        world.apply(&plan, &self.sent)?;
+        world.apply(&plan, &self.sent, &self.duplicates)?;
         self.sent.clear();
+        self.duplicates.clear();
         self.engine.committed(world.now());
         if world.promise.exactly_once {
             self.compare_state(world)?;
@@ -410,6 +418,7 @@ impl Replica {
         let (positions, cancelled) = self.engine.aborted(world.now());
         self.flying.retain(|(ticket, ..)| !cancelled.contains(ticket));
         self.sent.clear();
+        self.duplicates.clear();
         for position in positions {
             if let Some((_, next)) = self.owned.get_mut(&position.slot) {
                 next[usize::from(position.input)] = position.offset;
@@ -461,38 +470,4 @@ impl Replica {
         self.owned.retain(|p, _| !lost.contains(p));
         self.rewind(world);
     }
-}
-
-/// The header of a copy, if it is one.
-fn copy_of<'a>(
-    record: &'a Rec,
-    key: &'a Option<[u8; 1]>,
-    id: &'a [u8],
-    size: usize,
-    world: &World,
-) -> Option<Copy<'a>> {
-    let Head { input, offset, attempts, due, kind, forced } = record.head?;
-    let broken = world.promise.broken;
-    let sent_back = kind == CopyKind::SentBack;
-    Some(Copy {
-        origin_input: input,
-        origin_offset: offset,
-        key: key.as_ref().map(|k| &k[..]).filter(|_| !sent_back || broken != Break::SentBackAnyhow),
-        id,
-        timestamp: world.told_time(record.timestamp),
-        size,
-        attempts: if broken == Break::FreeAny && matches!(kind, CopyKind::Hold | CopyKind::Free) {
-            0
-        } else {
-            attempts
-        },
-        delay_ms: u64::try_from(due - world.now().wall_ms).unwrap_or(0),
-        kind: if sent_back && broken == Break::SentBackAsParked { CopyKind::Parked } else { kind },
-        forced: forced && broken != Break::ForgetForced,
-    })
-}
-
-/// Whether the log refuses what a record became.
-fn is_refused((place, out): &(Place, Out), world: &World) -> bool {
-    matches!((world.record(*place).kind, out), (Kind::Refused, Out::Forward) | (Kind::Bulky, Out::Park { .. }))
 }

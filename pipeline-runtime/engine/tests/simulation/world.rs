@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use millstream_engine::{CommitPlan, CopyKind, Now, Order, Place};
 
 pub use crate::breaks::Break;
+use crate::jobs::Note;
+use crate::ranges::read_ranges;
 
 /// What the filter does with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +138,10 @@ pub struct World {
     pub partitions: Vec<Partition>,
     /// Forwarded records that the next stage has not got yet.
     pub fresh: Vec<(u32, Rec)>,
+    /// Whether there is a next stage.
+    pub goes_on: bool,
+    /// Notes of jobs that nobody has added up yet.
+    pub notes: Vec<Note>,
     owners: BTreeMap<u32, (usize, u64)>,
     epoch: u64,
     now: u64,
@@ -162,6 +168,7 @@ pub struct World {
     /// Holds, and copies that were written again, in all.
     pub holds: usize,
     pub moved: BTreeSet<Place>,
+    pub written_again: BTreeSet<Place>,
     /// Letters that were sent back, in all.
     pub sent_back: u64,
 }
@@ -177,6 +184,8 @@ impl World {
             promise,
             partitions: std::iter::repeat_with(partition).take(partitions).collect(),
             fresh: Vec::new(),
+            goes_on: false,
+            notes: Vec::new(),
             owners: BTreeMap::new(),
             epoch: 0,
             now: 0,
@@ -192,6 +201,7 @@ impl World {
             outdated: BTreeSet::new(),
             holds: 0,
             moved: BTreeSet::new(),
+            written_again: BTreeSet::new(),
             sent_back: 0,
         }
     }
@@ -219,10 +229,12 @@ impl World {
     }
 
     /// Something is in `.retry`, perhaps with a marker after it.
-    pub fn append(&mut self, slot: u32, record: Rec) {
+    pub fn append(&mut self, slot: u32, record: Rec) -> Place {
         let retry = &mut self.partitions[slot as usize].inputs[usize::from(self.retry)];
-        retry.records.push(Rec { offset: retry.end, ..record });
+        let offset = retry.end;
+        retry.records.push(Rec { offset, ..record });
         retry.end += 1 + retry.end % 2;
+        Place { slot, input: self.retry, offset }
     }
 
     /// Where a record was first read.
@@ -326,7 +338,8 @@ impl World {
     }
 
     /// Applies a transaction.
-    pub fn apply(&mut self, plan: &CommitPlan, outputs: &[(Place, Out)]) -> Result<(), String> {
+    pub fn apply(&mut self, plan: &CommitPlan, outputs: &[(Place, Out)], duplicates: &[Place]) -> Result<(), String> {
+        self.note(outputs, duplicates);
         let ended = self.apply_positions(plan)?;
         self.apply_state(plan);
         // A letter that was sent back and gave nothing was a duplicate.
@@ -386,7 +399,8 @@ impl World {
                 Out::Move => {
                     self.moved.insert(origin);
                     let record = self.record(*place).clone();
-                    self.append(place.slot, record);
+                    let again = self.append(place.slot, record);
+                    self.written_again.insert(again);
                     continue;
                 }
                 Out::Hold => self.mark(*place),
@@ -452,39 +466,4 @@ impl Kind {
             _ => Self::Forward,
         }
     }
-}
-
-/// An independent reader of the commit metadata: `1`, then base64url of varints (distance from the end before, length).
-pub fn read_ranges(offset: i64, metadata: &str) -> Result<Vec<(i64, i64)>, String> {
-    if metadata.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (mut bits, mut have, mut bytes) = (0u32, 0, Vec::new());
-    for c in metadata.strip_prefix('1').ok_or("metadata without its version")?.chars() {
-        const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        bits = bits << 6 | ALPHABET.find(c).ok_or("metadata is not base64url")? as u32;
-        have += 6;
-        if have >= 8 {
-            have -= 8;
-            bytes.push((bits >> have) as u8);
-        }
-    }
-    let (mut numbers, mut number, mut shift) = (Vec::new(), 0i64, 0);
-    for byte in bytes {
-        number |= i64::from(byte & 127) << shift;
-        shift += 7;
-        if byte < 128 {
-            numbers.push(number);
-            (number, shift) = (0, 0);
-        }
-    }
-    let mut at = offset;
-    Ok(numbers
-        .chunks(2)
-        .map(|pair| {
-            let start = at + pair[0];
-            at = start + pair[1];
-            (start, at)
-        })
-        .collect())
 }

@@ -71,6 +71,14 @@ impl Site {
         Process::start(self.command(["run"]).arg(pipeline), self.folder(), name)
     }
 
+    /// The same in a process whose clock is off by so many seconds.
+    pub fn run_off(&self, name: &str, pipeline: &Path, off: i64) -> Process {
+        let mut command = Command::new(broken());
+        command.arg("run").args(&self.log).arg(pipeline).current_dir(self.folder());
+        command.env("MILLSTREAM_CLOCK_OFF", off.to_string());
+        Process::start(&mut command, self.folder(), name)
+    }
+
     /// Starts a worker that breaks a promise on purpose and meets a fault in the commit that holds `record`. The words
     /// are those of `tests/broken`.
     pub fn run_broken(&self, name: &str, pipeline: &Path, breaks: &str, fault: &str, record: &str) -> Process {
@@ -79,8 +87,7 @@ impl Site {
 
     /// The same for a command of `tests/broken` with more words.
     pub fn broken(&self, name: &str, words: &[&str], pipeline: &Path, [breaks, fault, record]: [&str; 3]) -> Process {
-        static BINARY: OnceLock<PathBuf> = OnceLock::new();
-        let mut command = Command::new(BINARY.get_or_init(|| crate::build("millstream-test-broken")));
+        let mut command = Command::new(broken());
         command.args(words).args(&self.log).arg(pipeline).current_dir(self.folder());
         command.env("MILLSTREAM_BREAK", breaks).env("MILLSTREAM_FAULT", fault).env("MILLSTREAM_FAULT_RECORD", record);
         Process::start(&mut command, self.folder(), name)
@@ -153,6 +160,12 @@ impl Site {
         let mut command = self.command(["consume", topic, "-o", "json"]);
         Process::start(&mut command, self.folder(), &format!("follow-{topic}"))
     }
+}
+
+/// The program of `tests/broken`.
+fn broken() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| crate::build("millstream-test-broken"))
 }
 
 impl Drop for Site {

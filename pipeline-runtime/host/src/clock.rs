@@ -1,5 +1,6 @@
 //! Time for the engine: a monotonic clock for waiting, a wall clock for record time.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use millstream_engine::Now;
@@ -24,5 +25,16 @@ impl Clock {
 
 /// Milliseconds since 1970.
 pub fn wall_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+    now + OFF.load(Ordering::Relaxed)
+}
+
+/// By how much this process is wrong about the time, ms.
+static OFF: AtomicI64 = AtomicI64::new(0);
+
+/// From now on this process is wrong about the time by so many ms: for tests, as a machine's clock may be. To be called
+/// before anything runs.
+#[doc(hidden)]
+pub fn set_clock_off(ms: i64) {
+    OFF.store(ms, Ordering::Relaxed);
 }

@@ -48,6 +48,8 @@ pub use changes::{
     Applied, ApplyOptions, ChangePlan, Difference, GroupPlan, GrowPlan, PlacePlan, TopicPlan, apply,
     look as plan_changes,
 };
+#[doc(hidden)]
+pub use clock::set_clock_off;
 pub use control::{
     Change, Control, Counts, Entries, Entry, Follower, LevelStatus, Orders, PipelineStatus, ProcessStatus, Rates,
     ReplicasStatus, SourceStatus, StageStatus, Trouble, WaitingStatus, Watcher,

@@ -6,6 +6,8 @@
 //! - `MILLSTREAM_FAULT_RECORD`: the id at the source of the record in whose commit it happens, `mended` or `parked` ([`Target`]).
 //!
 //! The break sits at the log port, so that no line of the real program knows of it. Start reading at `member.rs`.
+//!
+//! With `MILLSTREAM_CLOCK_OFF` (seconds) it is the real program, whole, with a clock that is off.
 
 mod hasty;
 mod log;
@@ -95,6 +97,10 @@ const FAULTS: &[(&str, Fault)] = &[
 const EMBEDDED_SESSION: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
+    if let Some(off) = std::env::var("MILLSTREAM_CLOCK_OFF").ok().and_then(|off| off.parse::<i64>().ok()) {
+        millstream_host::set_clock_off(off * 1_000);
+        return millstream::main_with(millstream::built_in_filters());
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {

@@ -1,5 +1,5 @@
-//! Processes are killed and frozen while a fast clock ticks: one of them is always there, so each tick comes once,
-//! also under `missed: once`, which takes what nobody was there for.
+//! Processes are killed and frozen while a fast clock ticks, and their clocks are five seconds off, before and behind: one of
+//! them is always there, so each tick comes once, also under `missed: once`, which takes what nobody was there for.
 
 use millstream_test_kafka::{KafkaCluster, unique};
 use millstream_tests::process::{Process, tail, wait_until};
@@ -11,13 +11,15 @@ use crate::common::{PATIENCE, SESSION, at, begin, id, now, pipeline, ticks, wron
 const STEP: i64 = 50;
 const WORKERS: usize = 3;
 const ROUNDS: usize = 4;
+/// By how much the clock of each is off, in seconds.
+const OFF: [i64; WORKERS] = [0, 5, -5];
 
-/// Waits until a tick of this moment or later has come out.
+/// Waits until a new tick has come out.
 fn flows(site: &Site, name: &str) {
-    let from = now();
     let out = format!("{name}.note");
-    let came = || ticks(name, &site.read(&out)).last().is_some_and(|tick| *tick > from);
-    assert!(wait_until(PATIENCE, came), "{out} stands still");
+    let last = || ticks(name, &site.read(&out)).last().copied();
+    let before = last();
+    assert!(wait_until(PATIENCE, || last() > before), "{out} stands still");
 }
 
 /// The one that was the last to say that the clock runs there.
@@ -26,14 +28,15 @@ fn owner(workers: &[Process]) -> usize {
         let all = worker.stderr();
         all.lines().rfind(|line| line.contains("the source runs here")).unwrap_or_default().to_owned()
     };
-    // A line begins with its time.
+    // A line begins with its time, by the clock of the machine.
     let last = workers.iter().enumerate().max_by_key(|(_, worker)| said(worker));
     last.map_or(0, |(at, _)| at)
 }
 
 fn through_faults(site: &Site, name: &str) {
     let file = site.write("pipeline.yaml", &pipeline(name, "every: 50ms"));
-    let mut workers: Vec<Process> = (0..WORKERS).map(|at| site.run(&format!("worker-{at}"), &file)).collect();
+    let mut workers: Vec<Process> =
+        (0..WORKERS).map(|at| site.run_off(&format!("worker-{at}"), &file, OFF[at])).collect();
     flows(site, name);
     for round in 0..ROUNDS {
         let at = owner(&workers);
@@ -48,7 +51,7 @@ fn through_faults(site: &Site, name: &str) {
         } else {
             // The new one is there before anybody has taken over, and may be the next owner.
             worker.kill();
-            *worker = site.run(&format!("worker-{round}-again"), &file);
+            *worker = site.run_off(&format!("worker-{round}-again"), &file, OFF[at]);
         }
         flows(site, name);
     }

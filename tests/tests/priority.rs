@@ -1,12 +1,13 @@
 //! Levels of importance: who is served first while there is too much to do, that order and exactly once hold through `kill -9`,
 //! and that what matters least moves on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millstream_test_kafka::{KafkaCluster, unique};
+use millstream_tests::checker::Seen;
 use millstream_tests::http_server::{HttpServer, Reply};
 use millstream_tests::process::{Process, wait_until};
 use millstream_tests::site::Site;
@@ -173,4 +174,71 @@ fn levels_are_served_by_their_shares_on_the_embedded_log() {
 #[test]
 fn strict_is_strict_on_the_embedded_log() {
     strictly(Scene::new(Site::embedded(), "strict".to_owned(), "strict: true"));
+}
+
+/// A level goes, a letter comes back and all is replayed: what is read from several topics behaves as any other input.
+fn changed(site: &Site, name: &str) {
+    let write = |levels: &str, filter: &str| {
+        let text = format!(
+            "pipeline: {name}\ndefaults: {{ topics: {{ partitions: 2 }} }}\n\
+             source: {{ topic: {name}.raw, id: .id, fields: {{ id: string, key: string, n: integer, tier: string }} }}\n\
+             stages:\n  - name: answer\n    filter: map\n    with: '{filter}'\n    \
+             priority: {{ by: .tier, levels: [{levels}], strict: true }}\n"
+        );
+        site.write("pipeline.yaml", &text)
+    };
+    let command = |words: &[&str], file: &PathBuf| {
+        let out = site.command(words).arg(file).output().expect("the command starts");
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success(), "{words:?}: {said}");
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    let row = |n: usize| {
+        let tier = ["gold", "silver", "bronze"][n % 3];
+        json!({ "id": n.to_string(), "key": format!("k{}", n % 5), "n": n, "tier": tier }).to_string()
+    };
+    let rows: Vec<String> = (0..300).map(row).collect();
+    let raw = format!("{name}.raw");
+    site.produce(&raw, &rows[..150], &["--create", "--partitions", "2", "--key", ".key"]);
+    let file = write("gold, silver, bronze", "if .n == 102 { abort }; .done = true");
+    site.until_idle("first", &file, PATIENCE);
+    site.produce(&raw, &rows[150..], &["--key", ".key"]);
+    let file = write("gold, bronze", ".done = true");
+    let plan = command(&["plan"], &file);
+    assert!(plan.contains(&format!("nothing goes to `{name}.answer-levels.silver` any more")), "{plan}");
+    command(&["apply"], &file);
+    let out = site.command(["dlq", "redrive", &format!("{name}.answer")]).output().expect("redrive starts");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let mut run = site.run("second", &file);
+    let seen = || {
+        let all = site.read(&format!("{name}.answer"));
+        let replayed = |r: &Seen| r.headers.iter().any(|(header, _)| header == "millstream.replay");
+        let (again, live): (Vec<Seen>, Vec<Seen>) = all.into_iter().partition(replayed);
+        let numbers = |all: Vec<Seen>| -> Vec<i64> { all.iter().filter_map(|r| r.value["n"].as_i64()).collect() };
+        (numbers(live), numbers(again))
+    };
+    assert!(wait_until(PATIENCE, || seen().0.len() >= 300), "{:?}", seen().0.len());
+    let stage = format!("{name}.answer");
+    let words = ["replay", &stage, "--in-place", "--from", "start", "--to", "end"];
+    let out = site.command(words).output().expect("replay starts");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    // What went by the level that is gone, 50 of the first half, is not input of this stage any more.
+    assert!(wait_until(PATIENCE, || seen().1.len() >= 250), "{:?}", seen().1.len());
+    run.signal("TERM");
+    run.succeed(PATIENCE);
+    for (numbers, wanted) in [(seen().0, 300), (seen().1, 250)] {
+        let once: BTreeSet<i64> = numbers.iter().copied().collect();
+        assert_eq!((numbers.len(), once.len()), (wanted, wanted), "each once");
+    }
+}
+
+#[test]
+fn levels_come_and_go_on_kafka() {
+    let Some(cluster) = KafkaCluster::shared() else { return };
+    changed(&Site::kafka(cluster.bootstrap(), SESSION), &unique("change"));
+}
+
+#[test]
+fn levels_come_and_go_on_the_embedded_log() {
+    changed(&Site::embedded(), "change");
 }

@@ -46,6 +46,7 @@ use std::sync::Arc;
 use clap::{CommandFactory, Parser};
 use millstream_filter_api::FilterSpec;
 use millstream_spec::Registry;
+use millstream_spec::model::Judge;
 
 use crate::args::{Cli, Command};
 use crate::context::Context;
@@ -97,7 +98,8 @@ fn run(cli: Cli, filters: Vec<Arc<dyn FilterSpec>>) -> Outcome {
     logging::start(settings.log_format, settings.color, level, &screen)?;
     let registry = Registry::new(filters)
         .with_generator(millstream_host::check_generator)
-        .with_schedule(millstream_host::check_schedule);
+        .with_schedule(millstream_host::check_schedule)
+        .with_callback(|node| millstream_filters_io::callbacks(node).map(|(call, judge)| (call, Judge::new(judge))));
     let cx = Context { settings, registry, screen };
     match cli.command {
         Command::Run(args) => commands::run::run(args, &cx),

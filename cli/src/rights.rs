@@ -34,6 +34,7 @@ impl Needs {
         if let Some(jobs) = &pipeline.jobs {
             topics.extend([owned(&jobs.topic, &[]), owned(&jobs.notes, &[Delete])]);
             groups.push(group(&jobs.group));
+            topics.extend(jobs.callback.iter().map(|callback| owned(&callback.topic, &[Delete])));
             if let Some(events) = &jobs.events {
                 topics.push(owned(events, &[]));
                 groups.push(group(&format!("{}.replies", jobs.topic)));

@@ -91,7 +91,9 @@ fn route(pipeline: &Pipeline, source: &Source) -> Option<Route> {
     let http = source.http()?;
     // By these a sender asks to be told what became of its job.
     let reply = pipeline.jobs.iter().filter_map(|jobs| jobs.reply.as_ref());
-    let keep = reply.flat_map(|reply| std::iter::once(&reply.to).chain(&reply.correlation)).cloned().collect();
+    let reply = reply.flat_map(|reply| std::iter::once(&reply.to).chain(&reply.correlation));
+    let callback = pipeline.jobs.iter().filter_map(|jobs| jobs.callback.as_ref()).map(|callback| &callback.url);
+    let keep = reply.chain(callback).cloned().collect();
     let (topic, format) = (source.topic.clone(), source.format.clone());
     Some(Route { pipeline: pipeline.name.clone(), topic, format, source: http.clone(), keep })
 }

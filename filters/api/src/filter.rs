@@ -131,19 +131,32 @@ pub struct CallContext {
     /// 1 for the first attempt.
     pub attempt: u32,
     /// Shared with whoever started the call.
-    without: Arc<AtomicBool>,
+    said: Arc<Said>,
+}
+
+/// What a filter says of its attempt beside the outcome.
+#[derive(Debug, Default)]
+struct Said {
+    no_call: AtomicBool,
+    one_of_many: AtomicBool,
 }
 
 impl CallContext {
     /// For one call.
     pub fn new(call_id: Arc<str>, attempt: u32) -> Self {
-        Self { call_id, attempt, without: Arc::default() }
+        Self { call_id, attempt, said: Arc::default() }
     }
 
     /// To be said by a filter that ends an attempt without having called anything: that it went well then says nothing
     /// of the service. A failure says by its class whether the service answered: one that is permanent does.
     pub fn no_call(&self) {
-        self.without.store(true, Ordering::Relaxed);
+        self.said.no_call.store(true, Ordering::Relaxed);
+    }
+
+    /// To be said by a filter whose records name services of their own: that one of them does not answer says nothing of
+    /// the others, and holds none of their records up.
+    pub fn one_of_many(&self) {
+        self.said.one_of_many.store(true, Ordering::Relaxed);
     }
 
     /// Whether what was called has answered, well or badly, when the call ends with this outcome.
@@ -152,7 +165,8 @@ impl CallContext {
             Outcome::Fail(failure) => failure.class == Class::Permanent,
             _ => true,
         };
-        answer && !self.without.load(Ordering::Relaxed)
+        let alone = self.said.one_of_many.load(Ordering::Relaxed);
+        (answer || alone) && !self.said.no_call.load(Ordering::Relaxed)
     }
 }
 

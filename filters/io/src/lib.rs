@@ -7,10 +7,14 @@
 //! Start reading at [`registry`], then `http/mod.rs`.
 
 mod http;
+mod public;
+mod webhook;
 
 use std::sync::Arc;
 
 use millstream_filter_api::FilterSpec;
+
+pub use webhook::{Judge, callbacks};
 
 /// All filters of this crate, by name.
 pub fn registry() -> Vec<Arc<dyn FilterSpec>> {

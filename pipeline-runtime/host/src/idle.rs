@@ -38,9 +38,10 @@ pub fn worked_off(
     if !jobs::worked_off(log, pipeline)? {
         return Ok(false);
     }
-    // What undoes jobs gets its records from the count of them, and says so to it when they have ended. When nothing was said
-    // meanwhile, nothing is on its way there.
-    for stage in pipeline.stages.iter().filter(|stage| stage.compensates.is_some() && here(&stage.name)) {
+    // What undoes jobs, or tells of them, gets its records from the count of them; the former says so to it when they have
+    // ended. When nothing was said meanwhile, nothing is on its way there.
+    let fed = |stage: &&Stage| stage.compensates.is_some() || stage.calls_back;
+    for stage in pipeline.stages.iter().filter(|stage| fed(stage) && here(&stage.name)) {
         if !stage_worked_off(log, stage)? {
             return Ok(false);
         }

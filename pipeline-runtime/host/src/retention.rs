@@ -16,7 +16,7 @@ use crate::clock::wall_ms;
 use crate::control::{Control, VERSION};
 use crate::replay::in_place::{self, Replay};
 use crate::shared::Stop;
-use crate::topics::Partitions;
+use crate::topics::{self, Partitions};
 
 /// A topic to be kept in bounds.
 pub struct Kept {
@@ -33,7 +33,7 @@ pub struct Kept {
 const NOTES: u32 = 24;
 
 /// The topics of a pipeline that have a retention and may belong to it.
-pub fn kept(pipeline: &Pipeline, topics: &Partitions) -> Vec<Kept> {
+pub fn kept(pipeline: &Pipeline, counts: &Partitions) -> Vec<Kept> {
     let readers = |topic: &str| {
         let reads = |s: &&millstream_spec::model::Stage| s.inputs.iter().any(|i| i.topic == topic);
         pipeline.stages.iter().filter(reads).map(|s| s.group.clone()).collect()
@@ -44,7 +44,8 @@ pub fn kept(pipeline: &Pipeline, topics: &Partitions) -> Vec<Kept> {
     let sources = pipeline.sources.iter().filter(|s| s.writes());
     let sources = sources.map(|s| (&s.topic, s.topic_settings.retention, false));
     let mut all: BTreeMap<&String, (Duration, bool)> = BTreeMap::new();
-    for (topic, retention, given) in outputs.chain(sources) {
+    let told = topics::told(pipeline).map(|(topic, settings)| (topic, settings.retention, false));
+    for (topic, retention, given) in outputs.chain(sources).chain(told) {
         if let Some(retention) = retention {
             // Two outputs to one topic: what one of them still wants stays.
             let kept = all.entry(topic).or_insert((retention, given));
@@ -54,7 +55,7 @@ pub fn kept(pipeline: &Pipeline, topics: &Partitions) -> Vec<Kept> {
     all.into_iter()
         .map(|(topic, (retention, given))| Kept {
             topic: topic.clone(),
-            partitions: topics.of(topic),
+            partitions: counts.of(topic),
             retention,
             readers: readers(topic),
             given,

@@ -61,7 +61,7 @@ pub fn counts(pipeline: &Pipeline, there: &dyn Fn(&str) -> Option<i32>) -> BTree
     let sources = pipeline.sources.iter().map(|s| (&s.topic, &s.topic_settings));
     let outputs = pipeline.stages.iter().flat_map(|s| &s.outputs).map(|o| (&o.topic, &o.settings));
     let (mut fixed, mut open) = (BTreeMap::new(), BTreeMap::new());
-    for (topic, settings) in sources.chain(outputs) {
+    for (topic, settings) in sources.chain(outputs).chain(told(pipeline)) {
         match there(topic) {
             Some(is) => fixed.insert(topic.clone(), is),
             None if settings.partitions_said => fixed.insert(topic.clone(), settings.partitions),
@@ -78,6 +78,12 @@ pub fn counts(pipeline: &Pipeline, there: &dyn Fn(&str) -> Option<i32>) -> BTree
     }
     fixed.extend(open);
     fixed
+}
+
+/// What is to be told of jobs: no output of a stage, and read by one.
+pub fn told(pipeline: &Pipeline) -> Option<(&String, &TopicSettings)> {
+    let callback = pipeline.jobs.as_ref()?.callback.as_ref()?;
+    Some((&callback.topic, &callback.settings))
 }
 
 /// Stages whose inputs have different partition counts, one sentence each.
@@ -117,6 +123,7 @@ pub fn prepare(log: &dyn Log, pipeline: &Pipeline, wishes: Wishes<'_>) -> LogRes
     let mut topics = Partitions::default();
     let outputs: Vec<&Output> = pipeline.stages.iter().flat_map(|s| &s.outputs).collect();
     let names = pipeline.sources.iter().map(|s| s.topic.as_str()).chain(outputs.iter().map(|o| o.topic.as_str()));
+    let names = names.chain(told(pipeline).map(|(topic, _)| topic.as_str()));
     let names: Vec<&str> = names.collect();
     let infos = log.describe(&names)?;
     let there: BTreeMap<&str, i32> =
@@ -144,7 +151,8 @@ pub fn prepare(log: &dyn Log, pipeline: &Pipeline, wishes: Wishes<'_>) -> LogRes
     let given = outputs.iter().filter(|o| o.given).map(|o| o.topic.as_str());
     let missing: Vec<&str> = given.filter(|topic| !there.contains_key(topic)).collect();
     retention::note_made(log, &pipeline.name, &missing)?;
-    ensure(log, &mut topics, outputs.iter().map(|o| owned(&o.topic, &o.settings)).collect())?;
+    let made = outputs.iter().map(|o| (&o.topic, &o.settings)).chain(told(pipeline));
+    ensure(log, &mut topics, made.map(|(topic, settings)| owned(topic, settings)).collect())?;
     // What the stages before one of a pipeline beside write is not this pipeline's to make.
     let inputs = pipeline.stages.iter().flat_map(|s| &s.inputs).map(|i| i.topic.as_str());
     let fed: Vec<&str> = inputs.filter(|topic| !topics.counts.contains_key(*topic)).collect();

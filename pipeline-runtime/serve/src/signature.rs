@@ -124,6 +124,8 @@ mod tests {
         let key = key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         assert_eq!(key.len(), 24);
         let signed = STANDARD.encode(sign(&key, &[b"msg_1.1614265330.{}"]));
+        // The same example holds who signs: `filters/io/src/webhook/sign.rs`.
+        assert_eq!(signed, "ZztYR0IIDCBCUcYzh8ZE+qsQWpIgtHU7R1hpe8htaD4=");
         let with = |signature: &str, at: &str| {
             let all = [("webhook-id", "msg_1"), ("webhook-timestamp", at), ("webhook-signature", signature)];
             check(&auth, &headers(&all), b"{}", 1_614_265_330 + 299).map_err(|p| p.status())

@@ -16,7 +16,7 @@ use crate::reference::Resolver;
 use crate::registry::Registry;
 use crate::source::{self, Reading, Said};
 use crate::stage::Draft;
-use crate::{compensate, language, priority, read, schedule, shape, tests_section, tree};
+use crate::{callback, compensate, language, priority, read, schedule, shape, tests_section, tree};
 
 /// A pipeline file as it was read.
 pub struct SourceFile {
@@ -258,7 +258,7 @@ fn meaning(
         drafts: &drafts,
         partitions: topics.partitions,
     };
-    let jobs = jobs::read(node.get("jobs"), &said, &tracking, issues);
+    let mut jobs = jobs::read(node.get("jobs"), &said, &tracking, issues);
     for (source, said) in sources.iter().zip(&said) {
         issues.extend(schedule::overlap_issue(source, said.node));
     }
@@ -266,6 +266,7 @@ fn meaning(
     // Behind all others, and after all that goes by the stages of the file.
     let made = Made { pipeline: &pipeline, registry, files, topics: &topics };
     compensate::add(&drafts, &made, &mut linked, issues);
+    callback::add(node, jobs.as_mut(), &made, &mut linked, issues);
     found.topics = linked.topics;
     found.pipeline = Some(Pipeline {
         name: pipeline,

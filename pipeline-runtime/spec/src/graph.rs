@@ -20,6 +20,10 @@ pub fn text(pipeline: &Pipeline) -> String {
         let _ = writeln!(out, "{line}");
         readers(pipeline, &|input| input.source == Some(n), "", &mut out);
     }
+    if let Some(callback) = pipeline.jobs.as_ref().and_then(|jobs| jobs.callback.as_ref()) {
+        let _ = writeln!(out, "jobs: {}", callback.topic);
+        readers(pipeline, &|input| input.topic == callback.topic, "", &mut out);
+    }
     let _ = writeln!(out, "dead letters: {}.<stage>.dlq", pipeline.name);
     out
 }
@@ -121,6 +125,7 @@ pub fn mermaid(pipeline: &Pipeline) -> String {
             topics.push(topic);
         }
     }
+    topics.extend(pipeline.jobs.iter().filter_map(|jobs| Some(jobs.callback.as_ref()?.topic.as_str())));
     for (n, topic) in topics.iter().enumerate() {
         let _ = writeln!(out, "  t{n}[(\"{}\")]", label(topic));
     }

@@ -109,6 +109,7 @@ pub(crate) fn read<'n>(
         notes: format!("{topic}.notes"),
         events: reply.is_some().then(|| format!("{topic}.events")),
         reply,
+        callback: None,
         group: topic.clone(),
         topic,
         partitions: cx.partitions,

@@ -2,6 +2,7 @@
 
 use crate::rules;
 use crate::shape::{Key, MapRule, Shape};
+use callback::CALLBACK;
 use objects::OBJECTS;
 use postgres::POSTGRES;
 
@@ -42,6 +43,7 @@ macro_rules! map {
     };
 }
 
+mod callback;
 mod objects;
 mod postgres;
 
@@ -98,7 +100,7 @@ static JOBS: MapRule = map!(
         ),
         key!("reply", Shape::Map(&REPLY), "tells who asks for it by a header what became of the job, in a topic"),
         later!("progress"),
-        later!("callback"),
+        key!("callback", Shape::Map(&CALLBACK), "calls who asks for it by a header, with a signed webhook"),
     ],
 );
 

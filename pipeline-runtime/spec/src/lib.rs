@@ -7,6 +7,7 @@
 //! Start reading at [`check`], which is the way of a file: `tree.rs` (YAML with places), `reference.rs` (`${env:…}`),
 //! `shape.rs` over the tables in `language.rs`, then the meaning: `source.rs`, `stage.rs`, `outputs.rs`, `link.rs`.
 
+mod callback;
 mod check;
 mod compensate;
 mod defaults;
@@ -46,7 +47,7 @@ pub use check::{SourceFile, Verdict, check, check_all, check_all_to_run};
 pub use defaults::PARTITIONS;
 pub use millstream_filter_api::units;
 pub use reference::resolve;
-pub use registry::{GeneratorCheck, Registry};
+pub use registry::{CallbackCheck, GeneratorCheck, Registry};
 pub use render::render;
 pub use schema::schema;
 pub use spelling::nearest;

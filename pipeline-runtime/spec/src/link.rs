@@ -411,6 +411,7 @@ pub(crate) fn stage(
         ends_job: options.ends_job,
         deadline: None,
         compensates: None,
+        calls_back: false,
         dedup: options.dedup.clone(),
         dead_letter_retention: options.dead_letter_retention,
         dlq: format!("{group}.dlq"),

@@ -7,6 +7,7 @@ pub use crate::objects::{Access, Bucket, Emit, Matching, ObjectsSource, On, Plac
 pub use crate::schedule::{Missed, Overlap, ScheduleSource, Timing};
 use millstream_filter_api::{Checked, Kind, Node, OwnedValuePath, Span};
 
+pub use crate::callback::{JobCallback, Judge};
 pub use crate::http::{Encoding, HttpAuth, HttpSource, Secret};
 pub use crate::postgres::{PostgresRows, PostgresSource};
 pub use vrl::path::OwnedSegment;
@@ -53,6 +54,8 @@ pub struct Jobs {
     pub reply: Option<JobReply>,
     /// `<pipeline>.jobs.events`: what is to be told of jobs, where something is.
     pub events: Option<String>,
+    /// Who asks for it is called at an address.
+    pub callback: Option<JobCallback>,
 }
 
 /// Where replies go. Headers are those of the record that begins a job.
@@ -294,6 +297,9 @@ pub struct Stage {
     /// Index of the stage whose effects this one undoes. Such a stage is not in the file: it is made of the `compensate`
     /// of the other, is named `<stage>.compensate`, and stands behind all that are.
     pub compensates: Option<usize>,
+    /// It tells others of jobs. Such a stage is not in the file either: it is made of `jobs: { callback }`, is named
+    /// `callback`, stands behind all others, and belongs to no job.
+    pub calls_back: bool,
     /// `None` is off.
     pub dedup: Option<Dedup>,
     /// Retention of `<pipeline>.<stage>.dlq`; `None` keeps for ever.

@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millstream_filter_api::{FilterSpec, Issue, Kind, Node};
+use millstream_filter_api::{Checked, FilterSpec, Issue, Kind, Node};
+
+use crate::model::Judge;
 
 /// Checks the expression of a `generate` or `schedule` source: the type of what it makes, or what is wrong with it.
 pub type GeneratorCheck = dyn Fn(&Node) -> Result<Kind, Vec<Issue>> + Send + Sync;
+
+/// Checks what stands under `callback`: the filter that calls back, and who says which addresses may be named; or what is
+/// wrong with it.
+pub type CallbackCheck = dyn Fn(&Node) -> Result<(Checked, Judge), Vec<Issue>> + Send + Sync;
 
 /// Filters by name, and the check of generators.
 #[derive(Default, Clone)]
@@ -14,6 +20,7 @@ pub struct Registry {
     filters: BTreeMap<&'static str, Arc<dyn FilterSpec>>,
     generator: Option<Arc<GeneratorCheck>>,
     schedule: Option<Arc<GeneratorCheck>>,
+    callback: Option<Arc<CallbackCheck>>,
 }
 
 impl Registry {
@@ -33,6 +40,16 @@ impl Registry {
     #[must_use]
     pub fn with_schedule(mut self, check: impl Fn(&Node) -> Result<Kind, Vec<Issue>> + Send + Sync + 'static) -> Self {
         self.schedule = Some(Arc::new(check));
+        self
+    }
+
+    /// The same with a check for `jobs: { callback }`. Without one it is refused.
+    #[must_use]
+    pub fn with_callback(
+        mut self,
+        check: impl Fn(&Node) -> Result<(Checked, Judge), Vec<Issue>> + Send + Sync + 'static,
+    ) -> Self {
+        self.callback = Some(Arc::new(check));
         self
     }
 
@@ -57,5 +74,9 @@ impl Registry {
 
     pub(crate) fn schedule(&self) -> Option<&GeneratorCheck> {
         self.schedule.as_deref()
+    }
+
+    pub(crate) fn callback(&self) -> Option<&CallbackCheck> {
+        self.callback.as_deref()
     }
 }

@@ -151,6 +151,8 @@ pub(crate) static SEPARATOR: TextRule = TextRule {
 };
 
 pub(crate) static AUTH: TextRule = words("`none`, or a map with `bearer`, `basic` or `hmac`", &["none"], &[]);
+pub(crate) static TOLD: TextRule =
+    words("`stage`, `done`, `failed`, `cancelled` or `compensated`", crate::callback::WORDS, &[]);
 pub(crate) static RESPOND: TextRule = words("`accepted`", &["accepted"], &[]);
 pub(crate) static HMAC_ALGORITHM: TextRule = words("`sha256`", &["sha256"], &[]);
 pub(crate) static HMAC_ENCODING: TextRule = words("`hex` or `base64`", &["hex", "base64"], &[]);

@@ -336,3 +336,31 @@ fn a_compensation_is_a_stage_of_its_own() {
     let jobs = p.jobs.as_ref().expect("tracked by itself");
     assert_eq!((jobs.result.as_str(), p.stages[1].deadline.map(|d| d.as_secs())), ("tell", Some(300)));
 }
+
+#[test]
+fn what_calls_back_is_a_stage_of_its_own() {
+    let (p, _) = good(
+        "pipeline: shop\njobs:\n  callback: { url: { header: told_at }, allow: [ 'https://a/' ], secret: hush-hush, on: [stage, done], \
+         timeout: 7s }\nsource: { topic: t, fields: { id: string } }\nstages:\n  \
+         - { name: reserve, filter: where, with: 'true', compensate: { where: .id != \"\" } }\n",
+    );
+    let names: Vec<_> = p.stages.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["reserve", "reserve.compensate", "callback"]);
+    let (stage, jobs) = (&p.stages[2], p.jobs.as_ref().expect("tracked by itself"));
+    assert!(stage.calls_back && stage.outputs.is_empty() && stage.dedup.is_none() && !stage.ends_job);
+    assert_eq!((stage.timeout.as_secs(), stage.retry.attempts, stage.dlq.as_str()), (12, 15, "shop.callback.dlq"));
+    let callback = jobs.callback.as_ref().expect("it calls");
+    assert_eq!(
+        (callback.url.as_str(), callback.stages, callback.states.as_slice()),
+        ("told_at", true, &["done".to_owned()][..])
+    );
+    assert_eq!(
+        (stage.inputs[0].topic.as_str(), callback.topic.as_str()),
+        ("shop.jobs.callbacks", "shop.jobs.callbacks")
+    );
+    // What is compared when the file changes, and written into the log.
+    let given = format!("{:?} {jobs:?}", stage.filters[0].options);
+    assert!(given.contains("https://a/") && !given.contains("hush"), "{given}");
+    let picture = millstream_spec::graph::text(&p);
+    assert!(picture.contains("jobs: shop.jobs.callbacks\n└─ callback: callback\n"), "{picture}");
+}

@@ -28,7 +28,7 @@ use millstream_host::{Maker, Makers, Opening, RunOptions, Stop};
 use millstream_kafka::{KafkaConfig, KafkaLog};
 use millstream_log::{Log, LogResult};
 use millstream_serve::{Config, Listen, Route, Server};
-use millstream_spec::model::{Pipeline, Source, SourceKind};
+use millstream_spec::model::{Judge, Pipeline, Source, SourceKind};
 use millstream_spec::{Registry, SourceFile};
 
 use crate::hasty::Hasty;
@@ -55,6 +55,8 @@ pub(crate) enum Break {
     ParkedFirst,
     /// Notes of jobs, and replies to them, are written outside the transaction that they belong to, before it.
     NotesFirst,
+    /// What is to be told of jobs is written outside the transaction of their statuses, after it.
+    CallbacksLast,
     /// Stages behind a replayed one take what it gives for live records: they know them by their ids alone.
     ReplayForgotten,
     /// Every position is said to be past everything, so that partitions that were added wait for nothing.
@@ -78,6 +80,7 @@ const BREAKS: &[(&str, Break)] = &[
     ("copies_first", Break::CopiesFirst),
     ("parked_first", Break::ParkedFirst),
     ("notes_first", Break::NotesFirst),
+    ("callbacks_last", Break::CallbacksLast),
     ("replay_forgotten", Break::ReplayForgotten),
     ("all_passed", Break::AllPassed),
     ("seen_first", Break::SeenFirst),
@@ -137,6 +140,7 @@ fn run() -> Result<(), String> {
         word if word == "mended" => Target::Mended,
         word if word == "parked" => Target::Parked,
         word if word == "reply" => Target::Reply,
+        word if word == "callback" => Target::Callback,
         record => Target::Record(record),
     };
     let session = folder.is_some().then_some(EMBEDDED_SESSION);
@@ -198,7 +202,10 @@ fn load(path: &Path) -> Result<Pipeline, String> {
     let bytes = std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     let files = [SourceFile { path: path.to_owned(), bytes }];
     let registry =
-        Registry::new(millstream_filters_std::registry().into_iter().chain(millstream_filters_io::registry()));
+        Registry::new(millstream_filters_std::registry().into_iter().chain(millstream_filters_io::registry()))
+            .with_callback(|node| {
+                millstream_filters_io::callbacks(node).map(|(call, judge)| (call, Judge::new(judge)))
+            });
     let nothing_beside = |_: &SourceFile| -> Box<dyn Files> { Box::new(Nothing) };
     let mut verdicts = millstream_spec::check_all(&files, &registry, &nothing_beside, &|_| None);
     match verdicts.pop() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use millstream_log::{Batch, Budget, Event, LogResult, Member, MemberLayer, Outgoing, Position, Sent, Writer};
 
 use crate::Break;
-use crate::trap::{Moment, Trap, Watched, is_reply};
+use crate::trap::{Moment, Trap, Watched, is_callback, is_reply};
 
 pub(crate) struct BrokenMember {
     real: Box<dyn Member>,
@@ -64,7 +64,7 @@ impl BrokenMember {
                 let frozen = spring(Moment::InCommit);
                 (frozen, self.real.send(&mut kept).and_then(|()| self.real.commit(&[])))
             }
-            Break::MarksLast | Break::SeenLast => {
+            Break::MarksLast | Break::SeenLast | Break::CallbacksLast => {
                 if let Err(sent) = self.real.commit(positions) {
                     return (false, Err(sent));
                 }
@@ -131,6 +131,10 @@ impl MemberLayer for BrokenMember {
             }
             Break::SeenLast => {
                 self.kept.extend(records.extract_if(.., |r| r.to.topic.ends_with(".seen")));
+                self.real.send(records)
+            }
+            Break::CallbacksLast => {
+                self.kept.extend(records.extract_if(.., |r| is_callback(r)));
                 self.real.send(records)
             }
             Break::ParkedFirst => {

@@ -43,6 +43,8 @@ pub(crate) enum Target {
     Parked,
     /// The first one that holds a reply to a job.
     Reply,
+    /// The first one that holds something to be told of a job at an address.
+    Callback,
 }
 
 /// One fault of this process, for all its members. It springs once.
@@ -67,6 +69,11 @@ pub(crate) struct Watched {
 /// For another replica to take over and commit: a session, and the work.
 const OVERTAKING: Duration = Duration::from_secs(60);
 
+/// What is to be told at addresses.
+pub(crate) fn is_callback(record: &Outgoing) -> bool {
+    record.to.topic.ends_with(".jobs.callbacks")
+}
+
 /// Who asks for replies in these tests wants them in topics of such names.
 pub(crate) fn is_reply(record: &Outgoing) -> bool {
     record.to.topic.starts_with("replies.")
@@ -82,6 +89,7 @@ impl Trap {
         for record in records {
             seen.is_target |= self.target == Target::Parked && record.to.topic.ends_with(".retry");
             seen.is_target |= self.target == Target::Reply && is_reply(record);
+            seen.is_target |= self.target == Target::Callback && is_callback(record);
             if let Some(id) = record.headers.get_str("millstream.dlq.id") {
                 seen.letters.insert(id.to_owned());
             } else if let Some(id) = record.headers.get_str("ce_id") {
@@ -89,7 +97,7 @@ impl Trap {
                 seen.is_target |= match &self.target {
                     Target::Record(wanted) => root == wanted,
                     Target::Mended => seen.letters.contains(root),
-                    Target::Parked | Target::Reply => false,
+                    Target::Parked | Target::Reply | Target::Callback => false,
                 };
             }
         }

@@ -2,6 +2,7 @@
 //! processes that are killed in the middle, on both logs.
 
 mod api;
+mod callbacks;
 mod replies;
 mod stopped;
 mod undone;
@@ -261,7 +262,7 @@ fn what_cannot_be_tracked_is_said() {
     assert!(taken.contains("a stage is called `jobs`"), "{taken}");
     let unknown = refused("jobs: { result: bil }\n", &stage("bill", ""));
     assert!(unknown.contains("did you mean `bill`?"), "{unknown}");
-    let later = refused("jobs: { callback: { url: x } }\n", &stage("a", ""));
+    let later = refused("jobs: { progress: .n }\n", &stage("a", ""));
     assert!(later.contains("not supported yet"), "{later}");
     let untracked =
         site.write("p.yaml", &format!("apiVersion: millstream/v1\npipeline: p\n{source}stages:\n{}", stage("a", "")));

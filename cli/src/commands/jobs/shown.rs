@@ -33,6 +33,10 @@ pub fn one(job: &JobDocument, paint: Paint) -> String {
         let how = reply.refused.as_ref().map_or_else(String::new, |why| format!(", refused: {why}"));
         text.push_str(&format!("reply: to `{}`{how}\n", reply.to));
     }
+    if let Some(callback) = &job.callback {
+        let how = callback.refused.as_ref().map_or_else(String::new, |why| format!(", refused: {why}"));
+        text.push_str(&format!("callback: to `{}`{how}\n", callback.to));
+    }
     text
 }
 

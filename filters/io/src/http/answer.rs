@@ -13,7 +13,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a status says of the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// It is done.
     Success,
     /// Another attempt may succeed.
@@ -23,7 +23,7 @@ pub(super) enum Verdict {
 }
 
 /// 2xx; the server's own trouble and "later"; the rest, redirects among it.
-pub(super) fn verdict(status: StatusCode) -> Verdict {
+pub(crate) fn verdict(status: StatusCode) -> Verdict {
     match status.as_u16() {
         200..=299 => Verdict::Success,
         408 | 425 | 429 | 500..=599 => Verdict::Transient,
@@ -32,7 +32,7 @@ pub(super) fn verdict(status: StatusCode) -> Verdict {
 }
 
 /// How long the server asks to wait: seconds, or a date. What is neither, and what has passed, asks for nothing.
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -82,7 +82,7 @@ fn is_json(content_type: &str) -> bool {
 }
 
 /// A status as people read it, with what the answer began with.
-pub(super) fn describe(status: StatusCode, beginning: &[u8]) -> String {
+pub(crate) fn describe(status: StatusCode, beginning: &[u8]) -> String {
     /// Characters of an answer in a message.
     const SHOWN: usize = 200;
     let reason = status.canonical_reason().map_or(String::new(), |r| format!(" {r}"));
@@ -103,7 +103,7 @@ pub(super) fn describe(status: StatusCode, beginning: &[u8]) -> String {
 }
 
 /// The address without its query, which may carry what is nobody's business.
-pub(super) fn place(uri: &Uri) -> String {
+pub(crate) fn place(uri: &Uri) -> String {
     let authority = uri.authority().map_or("", |a| a.as_str());
     format!("{}://{authority}{}", uri.scheme_str().unwrap_or("http"), uri.path())
 }

@@ -13,10 +13,10 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const BYTES: &str = "application/octet-stream";
 
 /// A body and what kind it is; nothing at all for `None`.
-pub(super) type Body = Option<(Bytes, &'static str)>;
+pub(crate) type Body = Option<(Bytes, &'static str)>;
 
 /// The payload as it is: the very bytes where nothing was touched.
-pub(super) fn of_payload(payload: &Payload) -> Result<Body, Failure> {
+pub(crate) fn of_payload(payload: &Payload) -> Result<Body, Failure> {
     let bytes = match (payload.original(), payload.value(), payload.touched()) {
         (None, None, _) => return Ok(None),
         (Some(raw), _, Touched::Nothing) | (Some(raw), None, _) => raw.clone(),

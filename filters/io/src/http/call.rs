@@ -176,7 +176,7 @@ impl Http {
 }
 
 /// What a body begins with. Best effort: the status has said what matters.
-async fn beginning(mut content: Incoming) -> Vec<u8> {
+pub(crate) async fn beginning(mut content: Incoming) -> Vec<u8> {
     let mut read = Vec::new();
     let reading = async {
         while let Some(Ok(frame)) = content.frame().await {
@@ -192,7 +192,7 @@ async fn beginning(mut content: Incoming) -> Vec<u8> {
 }
 
 /// An error with its causes; the outer ones alone say little.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut said = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -17,6 +17,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::resolver::{Reach, Resolver};
+
 /// Connections kept for the next call; more than that are closed after use. How many are open at once is bounded by the
 /// stage's `concurrency` and replicas.
 const MAX_IDLE: usize = 256;
@@ -24,22 +26,22 @@ const MAX_IDLE: usize = 256;
 const IDLE: Duration = Duration::from_secs(15);
 
 /// One per stage, shared by its replicas: calls to one server share connections.
-pub(super) struct Client {
+pub(crate) struct Client {
     inner: legacy::Client<Connector, Full<Bytes>>,
 }
 
 impl Client {
-    /// Reads the machine's root certificates if the address wants TLS.
+    /// For addresses with TLS or for those without. Reads the machine's root certificates for the former.
     ///
     /// # Errors
     /// There are none.
-    pub(super) fn new(uri: &Uri, connect_timeout: Duration) -> io::Result<Self> {
-        let mut tcp = HttpConnector::new();
+    pub(crate) fn new(tls: bool, connect_timeout: Duration, reach: Reach) -> io::Result<Self> {
+        let mut tcp = HttpConnector::new_with_resolver(Resolver::new(reach));
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_secs(60)));
         // Shared out over the addresses of a name; the bound below counts for all of them and for TLS.
         tcp.set_connect_timeout(Some(connect_timeout));
-        let way = if uri.scheme_str() == Some("https") {
+        let way = if tls {
             tcp.enforce_http(false);
             let provider = rustls::crypto::ring::default_provider();
             let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
@@ -56,7 +58,7 @@ impl Client {
     }
 
     /// Sends a request. Dropping the future closes its connection.
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
         self.inner.request(request).await
     }
 }
@@ -70,11 +72,11 @@ struct Connector {
 
 #[derive(Clone)]
 enum Way {
-    Plain(HttpConnector),
-    Tls(HttpsConnector<HttpConnector>),
+    Plain(HttpConnector<Resolver>),
+    Tls(HttpsConnector<HttpConnector<Resolver>>),
 }
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 impl Service<Uri> for Connector {

@@ -16,6 +16,7 @@ use super::answer;
 use super::body::Into;
 use super::call::IDEMPOTENCY_KEY;
 use super::client::Client;
+use super::resolver::Reach;
 use super::secrets::Secrets;
 
 const KEYS: &[&str] =
@@ -74,8 +75,10 @@ pub(super) enum Taken {
 impl Plan {
     /// The stage's client, made by whoever is first.
     pub(super) fn client(&self) -> Result<&Client, &str> {
+        let tls = self.uri.scheme_str() == Some("https");
         let made = self.client.get_or_init(|| {
-            Client::new(&self.uri, self.connect_timeout).map_err(|e| format!("no root certificates to trust: {e}"))
+            Client::new(tls, self.connect_timeout, Reach::Anything)
+                .map_err(|e| format!("no root certificates to trust: {e}"))
         });
         made.as_ref().map_err(String::as_str)
     }

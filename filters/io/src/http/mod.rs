@@ -3,11 +3,12 @@
 //! `config.rs` is what may be written, `body.rs` and `answer.rs` are the decisions (what is sent, what an answer means),
 //! `call.rs` is one attempt, `client.rs` the pool of connections.
 
-mod answer;
-mod body;
-mod call;
-mod client;
+pub(crate) mod answer;
+pub(crate) mod body;
+pub(crate) mod call;
+pub(crate) mod client;
 mod config;
+pub(crate) mod resolver;
 mod secrets;
 
 use std::sync::Arc;

@@ -301,6 +301,7 @@ fn wanted(pipeline: &Pipeline, there: &BTreeMap<String, i32>) -> Vec<TopicPlan> 
         add(&jobs.topic, jobs.partitions);
         add(&jobs.notes, jobs.partitions);
         jobs.events.iter().for_each(|events| add(events, jobs.partitions));
+        jobs.callback.iter().for_each(|callback| add(&callback.topic, count(&callback.topic)));
     }
     add(&crate::control::topic(&pipeline.name), 1);
     all

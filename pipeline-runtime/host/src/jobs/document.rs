@@ -39,6 +39,19 @@ pub struct JobDocument {
     /// Who asked to be told of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply: Option<ReplyDocument>,
+    /// Who is called when something happens to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callback: Option<CallbackDocument>,
+}
+
+/// Who is called.
+#[derive(Debug, Serialize)]
+pub struct CallbackDocument {
+    /// The address, without what stands behind a `?`: that may be a secret.
+    pub to: String,
+    /// Why nobody is called there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// Where the reply of a job goes.
@@ -106,6 +119,10 @@ impl JobDocument {
                 .asked
                 .as_ref()
                 .map(|asked| ReplyDocument { to: asked.reply.clone(), refused: asked.refused.clone() }),
+            callback: status.callback.as_deref().map(|callback| CallbackDocument {
+                to: callback.place().to_owned(),
+                refused: callback.refused.clone(),
+            }),
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
+use super::callback::Callback;
 use super::limits::At;
 use super::note::{Note, What};
 use super::payload::Payload;
@@ -61,6 +62,9 @@ pub struct JobStatus {
     /// What they were told last, or are about to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<JobState>,
+    /// Who is called when something happens to it, and what they were told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<Box<Callback>>,
     /// Stages with a deadline that have records of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) at: Vec<At>,
@@ -149,6 +153,7 @@ impl JobStatus {
             result: None,
             asked: None,
             answered: None,
+            callback: None,
             at: Vec::new(),
             undo: Undo::default(),
         }
@@ -160,6 +165,7 @@ impl JobStatus {
         if note.asked.is_some() {
             self.asked.clone_from(&note.asked);
         }
+        self.ask_to_call(note);
         if note.what == What::Passed {
             if self.undo.pass(&note.stage, offset) {
                 self.end_too_large(note.at);

@@ -18,6 +18,7 @@ use millstream_log::{
 use millstream_spec::model::{Jobs, Pipeline};
 
 use super::asked::Allowed;
+use super::callback::Callbacks;
 use super::event::JobEvent;
 use super::job::JobStatus;
 use super::limits::Limits;
@@ -51,6 +52,8 @@ pub(crate) struct Ledger<'a> {
     pub allowed: Allowed,
     /// Partitions of the topic of events.
     pub events: i32,
+    /// Who is called about jobs.
+    pub callbacks: Option<Callbacks>,
 }
 
 /// Under load statuses are written this often: what happens to a job in between is one record.
@@ -250,6 +253,7 @@ impl Ledger<'_> {
                     records.extend(order(&job, news)?.map(|change| control.record(change)));
                 }
                 records.extend(self.event(&job, status));
+                records.extend(self.callbacks.iter().flat_map(|callbacks| callbacks.tell(&job, status)));
                 let value = serde_json::to_vec(status).unwrap_or_default();
                 let done = !status.is_open();
                 records.push(self.status(*partition, job.clone(), Some(value.into())));

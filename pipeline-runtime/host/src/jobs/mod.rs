@@ -9,6 +9,7 @@
 //! end lies behind the note of its birth, and a job is never seen at zero before its last record has ended.
 
 mod asked;
+mod callback;
 mod cancel;
 mod document;
 mod event;
@@ -28,8 +29,10 @@ mod view;
 
 pub(crate) use asked::Allowed;
 pub use asked::Asked;
+pub use callback::Callback;
+pub(crate) use callback::Callbacks;
 pub use cancel::cancel;
-pub use document::{ErrorDocument, JobDocument, ReplyDocument, StageDocument};
+pub use document::{CallbackDocument, ErrorDocument, JobDocument, ReplyDocument, StageDocument};
 pub use job::{Failed, JobStatus, StageCounts};
 pub(crate) use ledger::{Ledger, ends, worked_off};
 pub(crate) use limits::Limits;

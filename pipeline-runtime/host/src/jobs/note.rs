@@ -8,6 +8,7 @@ use millstream_log::{Class, LogError, LogResult, Outgoing, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
+use super::callback::Callback;
 use super::payload::Payload;
 use super::plan::JobsPlan;
 use crate::outputs::partition_for;
@@ -49,6 +50,9 @@ pub(crate) struct Note<'a> {
     /// What the record that begins the job asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Box<Asked>>,
+    /// The address that it names to be called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<Box<Callback>>,
 }
 
 /// What happened to a record of a job.
@@ -122,7 +126,7 @@ impl<'a> Note<'a> {
         let at = crate::clock::wall_ms();
         let stage = Cow::Borrowed(stage);
         let (root, replay, aside, timed) = (false, false, false, false);
-        Self { v: VERSION, at, stage, what, root, replay, aside, time, timed, attempts: 1, asked: None }
+        Self { v: VERSION, at, stage, what, root, replay, aside, time, timed, attempts: 1, asked: None, callback: None }
     }
 
     /// What is written of it for a job.

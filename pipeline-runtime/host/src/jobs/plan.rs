@@ -19,6 +19,8 @@ pub(crate) struct JobsPlan {
     pub gives_result: bool,
     /// How a job's first record asks for replies, if it can.
     pub reply: Option<Arc<JobReply>>,
+    /// The header by which it asks to be called, if it can.
+    pub callback: Option<Arc<str>>,
     /// How records are named that undo what it let pass; nothing where nothing can undo it.
     pub undo: Option<OutputIds>,
     /// A dead letter ends its job.
@@ -30,7 +32,8 @@ pub(crate) struct JobsPlan {
 impl JobsPlan {
     /// Of a stage; nothing where the pipeline tracks no jobs.
     pub fn of(pipeline: &Pipeline, stage: &Stage, topics: &Partitions) -> Option<Self> {
-        let jobs = pipeline.jobs.as_ref()?;
+        // What tells of jobs belongs to none.
+        let jobs = pipeline.jobs.as_ref().filter(|_| !stage.calls_back)?;
         let gives_result = jobs.result == stage.name;
         // By the name of the topic: the name of an output that a filter writes could be the same.
         let undo = stage.undo().map(|_| OutputIds::new(&pipeline.name, &format!("{}.undo", stage.name), ""));
@@ -43,7 +46,8 @@ impl JobsPlan {
         let jobs = pipeline.jobs.as_ref()?;
         let notes = Arc::from(jobs.notes.as_str());
         let reply = jobs.reply.clone().map(Arc::new);
-        Some(Self { reply, ..Self::new(notes, topics.of(&jobs.notes)) })
+        let callback = jobs.callback.as_ref().map(|callback| Arc::from(callback.url.as_str()));
+        Some(Self { reply, callback, ..Self::new(notes, topics.of(&jobs.notes)) })
     }
 
     /// Of a command that sends dead letters back, told where notes are written; nothing where no process has run the
@@ -55,7 +59,8 @@ impl JobsPlan {
     }
 
     fn new(notes: Arc<str>, partitions: i32) -> Self {
-        Self { notes, partitions, gives_result: false, reply: None, undo: None, ends_job: false, timed: false }
+        let (gives_result, ends_job, timed) = (false, false, false);
+        Self { notes, partitions, gives_result, reply: None, callback: None, undo: None, ends_job, timed }
     }
 
     #[cfg(test)]

@@ -77,8 +77,12 @@ impl Place {
             control: Arc::from(format!("{}.control", pipeline.name)),
             key: format!("letters/{}/", stage.name),
             origins,
-            notes: pipeline.jobs.as_ref().map(|jobs| jobs.notes.clone()),
-            undone: pipeline.jobs.clone().filter(|_| stage.compensates.is_none() && can_be_undone(pipeline)),
+            // What tells of jobs belongs to none.
+            notes: pipeline.jobs.as_ref().filter(|_| !stage.calls_back).map(|jobs| jobs.notes.clone()),
+            undone: pipeline
+                .jobs
+                .clone()
+                .filter(|_| stage.compensates.is_none() && !stage.calls_back && can_be_undone(pipeline)),
         }
     }
 

@@ -8,7 +8,7 @@ use millstream_log::Outgoing;
 use super::{Replica, Runner};
 use crate::ids;
 use crate::input::Input;
-use crate::jobs::{Asked, JobsPlan, Note, Payload, Stopped, What, keep};
+use crate::jobs::{Asked, Callback, JobsPlan, Note, Payload, Stopped, What, keep};
 use crate::outputs::Written;
 use crate::plan::StagePlan;
 use crate::retry_topic::Reason;
@@ -104,6 +104,9 @@ fn about<'a>(plan: &'a StagePlan, input: &Input, what: What<'a>) -> Option<(Note
     note.timed = jobs.timed;
     if let (true, Some(reply)) = (note.root, &jobs.reply) {
         note.asked = Asked::of(reply, &input.record.headers).map(Box::new);
+    }
+    if let (true, Some(header)) = (note.root, &jobs.callback) {
+        note.callback = Callback::of(header, &input.record.headers).map(Box::new);
     }
     Some((note, jobs))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::Scope;
 
 use super::{Process, Running};
-use crate::jobs::{Allowed, JobsView, Ledger, Limits, Replies, UndoPlan};
+use crate::jobs::{Allowed, Callbacks, JobsView, Ledger, Limits, Replies, UndoPlan};
 use crate::run::RunOptions;
 use crate::topics::Partitions;
 use crate::trigger::Desk;
@@ -59,15 +59,16 @@ impl Running<'_> {
         let (log, id) = (Arc::clone(&process.log), &process.id);
         let (name, instance) = (format!("{id}.jobs"), options.instance.as_ref().map(|name| format!("{name}.jobs")));
         let events = jobs.events.as_ref().map_or(1, |topic| topics.of(topic));
+        let callbacks = Callbacks::of(self.pipeline, topics);
         scope.spawn(move || {
             self.supervise("the count of jobs", &options.stop, None, || {
                 let (log, name, instance) = (Arc::clone(&log), name.clone(), instance.clone());
                 // An order of its own for each member, so that what one leaves behind goes with it.
                 let stop = options.stop.child();
                 let allowed = Allowed::of(self.pipeline, jobs);
-                let (undo, limits) = (undo.clone(), limits.clone());
+                let (undo, limits, callbacks) = (undo.clone(), limits.clone(), callbacks.clone());
                 let pipeline = &self.pipeline.name;
-                Ledger { log, stop, pipeline, jobs, undo, limits, name, instance, allowed, events }.run()
+                Ledger { log, stop, pipeline, jobs, undo, limits, name, instance, allowed, events, callbacks }.run()
             });
         });
     }

@@ -49,7 +49,7 @@ impl Beside {
             return Err(LogError::new(Class::Config, "replay_name", message));
         }
         let live = pipeline.name.clone();
-        without_compensations(&mut pipeline);
+        without_jobs(&mut pipeline);
         if let Some(first) = stage {
             from_stage_on(&mut pipeline, first)?;
         }
@@ -73,10 +73,10 @@ impl Beside {
     }
 }
 
-/// Its jobs have ended: nothing of them is undone.
-fn without_compensations(pipeline: &mut Pipeline) {
-    // They stand behind all others, so places stay.
-    pipeline.stages.retain(|stage| stage.compensates.is_none());
+/// Its jobs have ended: nothing of them is undone, and nobody is told of them.
+fn without_jobs(pipeline: &mut Pipeline) {
+    // What does that stands behind all others, so places stay.
+    pipeline.stages.retain(|stage| stage.compensates.is_none() && !stage.calls_back);
     for stage in &mut pipeline.stages {
         stage.outputs.retain(|output| !output.undo);
         (stage.ends_job, stage.deadline) = (false, None);

@@ -55,11 +55,21 @@ impl Needs {
             groups.push(group(&stage.group));
             groups.extend(stage.singleton.then(|| group(&millstream_host::lease_group(&stage.group))));
             topics.push(owned(&stage.dlq, &[]));
-            if stage.dedup.is_some() {
+            if stage.dedup.is_some() || stage.meets.is_some() {
                 topics.push(owned(&stage.state, &[Delete]));
             }
+            if stage.meets.is_some() {
+                topics.push(owned(&stage.retry_topic, &[Delete]));
+            }
+            if stage.of_events {
+                let foreign = |name: &String| Need { name: name.clone(), rights: vec![Describe, Read], owned: false };
+                topics.extend(stage.inputs.iter().map(|input| foreign(&input.topic)));
+            }
+            let waited_in = pipeline.stages.iter().filter(|s| s.meets.is_some()).flat_map(|s| &s.inputs);
+            let waited_in: BTreeSet<&str> = waited_in.map(|i| i.topic.as_str()).collect();
             for output in &stage.outputs {
-                let delete = if output.settings.retention.is_some() { &[Delete][..] } else { &[] };
+                let deletes = output.settings.retention.is_some() || waited_in.contains(output.topic.as_str());
+                let delete = if deletes { &[Delete][..] } else { &[] };
                 if !output.given {
                     topics.push(owned(&output.topic, delete));
                     continue;

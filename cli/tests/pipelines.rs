@@ -107,7 +107,10 @@ fn filters_are_listed_and_have_a_page() {
     let place = Place::new();
     let list = place.run("filters").good();
     let names: Vec<&str> = list.lines().filter_map(|l| l.split_whitespace().next()).collect();
-    assert_eq!(names, ["http", "levels", "lookup", "map", "route", "split", "validate", "where"]);
+    assert_eq!(
+        names,
+        ["correlate", "http", "levels", "lookup", "map", "route", "split", "take_event", "validate", "where"]
+    );
     for name in names {
         let page = place.run(&format!("filters {name}")).good();
         assert!(page.starts_with(&format!("{name}\n")) && page.contains("Example: "), "{page}");

@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`registry`], then `where_.rs`, the shortest whole filter.
 
+mod correlate;
 mod levels;
 mod lookup;
 mod map;
@@ -14,6 +15,7 @@ mod paths;
 mod route;
 mod split;
 mod table;
+mod take_event;
 mod types;
 mod validate;
 mod where_;
@@ -27,11 +29,13 @@ pub use validate::{Fits, fits};
 /// All filters of this crate, by name.
 pub fn registry() -> Vec<Arc<dyn FilterSpec>> {
     vec![
+        Arc::new(correlate::CorrelateSpec),
         Arc::new(levels::LevelsSpec),
         Arc::new(lookup::LookupSpec),
         Arc::new(map::MapSpec),
         Arc::new(route::RouteSpec),
         Arc::new(split::SplitSpec),
+        Arc::new(take_event::TakeEventSpec),
         Arc::new(validate::ValidateSpec),
         Arc::new(where_::WhereSpec),
     ]

@@ -192,6 +192,11 @@ impl<'a> Crew<'a> {
         totals
     }
 
+    /// Records that waited for events in its partitions, when they were counted last.
+    pub fn waiting(&self) -> u64 {
+        self.slots().iter().map(|slot| slot.status.waiting()).sum()
+    }
+
     /// How the stage stands here, without rates.
     pub fn report(&self) -> StageReport {
         let totals = self.totals();

@@ -42,6 +42,7 @@ mod summary;
 mod tap;
 mod topics;
 pub mod trigger;
+mod waiting;
 
 pub use apart::{NotApart, apart};
 pub use changes::{

@@ -61,10 +61,21 @@ pub struct StagePlan {
     pub replay: Option<Arc<Replay>>,
     /// How it says what became of its records, where jobs are tracked.
     pub(crate) jobs: Option<JobsPlan>,
+    /// What its records wait for; it is then no stage with an engine.
+    pub meets: Option<Arc<MeetPlan>>,
     /// Whether it undoes what another stage did, so that it runs for jobs that were stopped.
     pub compensates: bool,
     /// What the engine is told; `max_metadata` is set by each member's log.
     pub engine: EngineConfig,
+}
+
+/// What the records of a stage wait for.
+#[derive(Clone, Debug)]
+pub struct MeetPlan {
+    /// As the pipeline says it.
+    pub of: model::Meets,
+    /// What waits: a compacted topic with a partition for each of its inputs.
+    pub state: Arc<str>,
 }
 
 /// One input of a stage.
@@ -161,6 +172,10 @@ impl StagePlan {
             until_ms: stage.retry.until.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
             replay: None,
             jobs: JobsPlan::of(pipeline, stage, topics),
+            meets: stage
+                .meets
+                .as_ref()
+                .map(|of| Arc::new(MeetPlan { of: of.clone(), state: Arc::from(stage.state.as_str()) })),
             compensates: stage.compensates.is_some(),
             engine: engine_config(pipeline, stage, !calls),
         }
@@ -196,7 +211,7 @@ impl StagePlan {
 
 /// Whether the stage sets records aside, so that it has its `.retry` from the beginning.
 pub fn sets_aside(stage: &Stage) -> bool {
-    stage.hold_key || calls_out(stage)
+    stage.hold_key || calls_out(stage) || stage.meets.is_some()
 }
 
 /// Whether a filter of the stage calls out.

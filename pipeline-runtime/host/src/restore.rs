@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use millstream_engine::Restore;
-use millstream_log::{Budget, Class, End, Isolation, Log, LogError, LogRecord, LogResult, TopicPartition};
+use millstream_log::{Budget, Class, End, Isolation, Log, LogError, LogRecord, LogResult, Reader, TopicPartition};
 
 use crate::replica::Ages;
 
@@ -36,16 +36,29 @@ pub fn read(
     log: &dyn Log,
     place: &TopicPartition,
     bounds: Range<i64>,
+    take: impl FnMut(LogRecord) -> LogResult<()>,
+) -> LogResult<()> {
+    if bounds.is_empty() {
+        return Ok(());
+    }
+    read_with(&mut *log.reader(Isolation::Committed)?, place, bounds, take)
+}
+
+/// The same with a reader that is there, of committed records.
+pub fn read_with(
+    reader: &mut dyn Reader,
+    place: &TopicPartition,
+    bounds: Range<i64>,
     mut take: impl FnMut(LogRecord) -> LogResult<()>,
 ) -> LogResult<()> {
     if bounds.is_empty() {
         return Ok(());
     }
-    let mut reader = log.reader(Isolation::Committed)?;
+    let records = usize::try_from(bounds.end - bounds.start).unwrap_or(usize::MAX).min(BUDGET.records);
     reader.assign(&[(place.clone(), bounds.start)])?;
     let mut progress = Instant::now();
     loop {
-        for batch in reader.poll(BUDGET, Duration::from_millis(200))? {
+        for batch in reader.poll(Budget { records, ..BUDGET }, Duration::from_millis(200))? {
             progress = Instant::now();
             for record in batch.records {
                 if bounds.contains(&record.offset) {

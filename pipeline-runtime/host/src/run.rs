@@ -96,6 +96,9 @@ pub fn run(log: Arc<dyn Log>, pipelines: &[Pipeline], options: &RunOptions) -> R
     for pipeline in summary.pipelines.iter().filter(|p| !p.balanced) {
         reasons.push(format!("pipeline `{}`: records read and records ended differ (rule R4)", pipeline.name));
     }
+    if idle {
+        running.iter().for_each(Running::say_waiting);
+    }
     if idle && reasons.is_empty() {
         reasons.extend(running.iter().flat_map(|one| one.holds(&*log)));
     }

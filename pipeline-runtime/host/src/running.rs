@@ -36,7 +36,7 @@ use crate::singleton;
 use crate::source::alive::{self, Touch};
 use crate::source::{self, SourceContext};
 use crate::topics::{self, Partitions, Prepared, Wishes};
-use crate::trigger;
+use crate::{trigger, waiting};
 
 /// Between two looks at the replicas; an order ends the wait early.
 const LOOK: Duration = Duration::from_millis(200);
@@ -229,6 +229,9 @@ impl<'a> Running<'a> {
             let ended = self.supervise(&what, &stop, Some(&*crew), || {
                 // Also after a panic: what the member had committed stays counted.
                 let _close = Closing(&status);
+                if cx.plan.meets.is_some() {
+                    return waiting::run(&cx);
+                }
                 if cx.plan.singleton { singleton::run(&cx, work) } else { work(cx.clone()) }
             });
             crew.ended(number, ended == Ended::GaveUp);

@@ -1,7 +1,7 @@
 //! What the threads of a process share: the order to stop, and how each replica stands.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -146,6 +146,8 @@ pub struct ReplicaStatus {
     stands_by: AtomicBool,
     /// Written once a turn.
     now: Mutex<InHand>,
+    /// Records that wait for events, when they were counted last.
+    waiting: AtomicU64,
     /// Since when its breaker is open, ms since 1970; 0 for closed.
     breaker: AtomicI64,
     totals: Mutex<Totals>,
@@ -319,6 +321,16 @@ impl ReplicaStatus {
     /// Records that retention took before they were read.
     pub fn add_gap(&self, offsets: u64) {
         lock(&self.before).gaps += offsets;
+    }
+
+    /// Records wait for events. It stays when the member ends: they wait on.
+    pub fn set_waiting(&self, records: u64) {
+        self.waiting.store(records, Ordering::Release);
+    }
+
+    /// Records that waited for events when it worked last.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Acquire)
     }
 
     /// What it has in hand.

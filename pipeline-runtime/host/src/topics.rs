@@ -153,6 +153,11 @@ pub fn prepare(log: &dyn Log, pipeline: &Pipeline, wishes: Wishes<'_>) -> LogRes
     retention::note_made(log, &pipeline.name, &missing)?;
     let made = outputs.iter().map(|o| (&o.topic, &o.settings)).chain(told(pipeline));
     ensure(log, &mut topics, made.map(|(topic, settings)| owned(topic, settings)).collect())?;
+    if create_source {
+        let events = pipeline.stages.iter().filter(|s| s.of_events);
+        let events = events.flat_map(|s| s.inputs.iter().zip(&s.outputs));
+        ensure(log, &mut topics, events.map(|(i, o)| owned(&i.topic, &o.settings)).collect())?;
+    }
     // What the stages before one of a pipeline beside write is not this pipeline's to make.
     let inputs = pipeline.stages.iter().flat_map(|s| &s.inputs).map(|i| i.topic.as_str());
     let fed: Vec<&str> = inputs.filter(|topic| !topics.counts.contains_key(*topic)).collect();
@@ -185,6 +190,13 @@ pub fn prepare(log: &dyn Log, pipeline: &Pipeline, wishes: Wishes<'_>) -> LogRes
         side.push((NewTopic { retention, ..plain(&stage.dlq, now) }, known..=now));
         if stage.dedup.is_some() {
             side.push((plain(&stage.state, now), known..=now));
+        }
+        if stage.meets.is_some() {
+            // Correlations lie in other partitions then than what waits for them.
+            if known != now || known_before(before, stage).is_some_and(|known| known != now) {
+                return Err(other_partitions(stage));
+            }
+            side.push((NewTopic { retention: Retention::Compacted, ..plain(&stage.state, now) }, now..=now));
         }
         if sets_aside(stage) {
             side.push((plain(&stage.retry_topic, now), known..=now));
@@ -219,6 +231,18 @@ pub fn prepare(log: &dyn Log, pipeline: &Pipeline, wishes: Wishes<'_>) -> LogRes
         }
     }
     Ok(Prepared::Ready(topics))
+}
+
+/// What waits for events lies by the number of partitions there was.
+pub fn other_partitions(stage: &Stage) -> LogError {
+    let topics = stage.inputs.iter().map(|i| format!("`{}`", i.topic)).collect::<Vec<_>>().join(" and ");
+    LogError::new(
+        Class::Config,
+        "not_supported_yet",
+        format!(
+            "another number of partitions of {topics} is not supported yet: records wait there for events; leave it as it was"
+        ),
+    )
 }
 
 /// Partitions of a stage's input by which it ran last, if it read one of the same topics.

@@ -16,7 +16,7 @@ use crate::reference::Resolver;
 use crate::registry::Registry;
 use crate::source::{self, Reading, Said};
 use crate::stage::Draft;
-use crate::{callback, compensate, language, priority, read, schedule, shape, tests_section, tree};
+use crate::{callback, compensate, language, priority, read, schedule, shape, tests_section, tree, waiting};
 
 /// A pipeline file as it was read.
 pub struct SourceFile {
@@ -176,8 +176,10 @@ fn meaning(
 ) {
     let issues = &mut found.issues;
     let root = node;
-    let expanded = priority::expand(root, registry, issues);
-    let node = expanded.as_ref().unwrap_or(root);
+    let waiting = waiting::expand(root, registry, issues);
+    let node = waiting.as_ref().unwrap_or(root);
+    let leveled = priority::expand(node, registry, issues);
+    let node = leveled.as_ref().unwrap_or(node);
     let name = node.get("pipeline");
     let pipeline = name.and_then(Node::as_text).unwrap_or("").to_owned();
     let base = Options { ends_job: compensate::is_wanted(node), ..Options::default() };
@@ -265,6 +267,7 @@ fn meaning(
     compensate::limits(&drafts, &sources, &mut linked.stages, issues);
     // Behind all others, and after all that goes by the stages of the file.
     let made = Made { pipeline: &pipeline, registry, files, topics: &topics };
+    waiting::add(&drafts, delivery, &made, &mut linked, issues);
     compensate::add(&drafts, &made, &mut linked, issues);
     callback::add(node, jobs.as_mut(), &made, &mut linked, issues);
     found.topics = linked.topics;

@@ -5,6 +5,7 @@ use crate::shape::{Key, MapRule, Shape};
 use callback::CALLBACK;
 use objects::OBJECTS;
 use postgres::POSTGRES;
+use waiting::WAIT_FOR;
 
 // Macros, because what a `const fn` returns cannot be borrowed for ever.
 macro_rules! key {
@@ -46,6 +47,7 @@ macro_rules! map {
 mod callback;
 mod objects;
 mod postgres;
+mod waiting;
 
 /// Stages of a pipeline at most.
 pub(crate) const MAX_STAGES: usize = 1000;
@@ -394,7 +396,7 @@ static STAGE: Shape = Shape::Named(
                 key!("isolate", Shape::Map(&ISOLATE), "keeps secrets: who may name them, and what may leave the stage"),
                 key!("compensate", Shape::FilterItem, "the filter that undoes what this one did, when the job fails later: `NAME: configuration`"),
                 key!("deadline", Shape::Text(&rules::TIMEOUT), "a job of which nothing ends here for so long, though it has something here, has failed"),
-                later!("wait_for"),
+                key!("wait_for", Shape::Map(&WAIT_FOR), "holds each record until an event of a topic lets it go; the event lands in `.event`"),
                 later!("join"),
 ], one_of: &[&["filter", "filters"]],         needs: &[("with", "filter")])),
 );

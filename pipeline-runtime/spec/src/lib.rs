@@ -42,6 +42,7 @@ mod tests_section;
 mod topics;
 pub mod tree;
 mod types;
+mod waiting;
 
 pub use check::{SourceFile, Verdict, check, check_all, check_all_to_run};
 pub use defaults::PARTITIONS;

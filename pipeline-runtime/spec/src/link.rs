@@ -412,6 +412,8 @@ pub(crate) fn stage(
         deadline: None,
         compensates: None,
         calls_back: false,
+        meets: None,
+        of_events: false,
         dedup: options.dedup.clone(),
         dead_letter_retention: options.dead_letter_retention,
         dlq: format!("{group}.dlq"),

@@ -300,6 +300,11 @@ pub struct Stage {
     /// It tells others of jobs. Such a stage is not in the file either: it is made of `jobs: { callback }`, is named
     /// `callback`, stands behind all others, and belongs to no job.
     pub calls_back: bool,
+    /// Its records wait for events: it reads the records first and the events second, both keyed by what is equal in them. Such
+    /// a stage is not in the file: it is made of the `wait_for` of another, and named `<stage>-wait`.
+    pub meets: Option<Meets>,
+    /// Its records are events that others wait for, and belong to no job. It is made of a `wait_for` as well.
+    pub of_events: bool,
     /// `None` is off.
     pub dedup: Option<Dedup>,
     /// Retention of `<pipeline>.<stage>.dlq`; `None` keeps for ever.
@@ -310,6 +315,17 @@ pub struct Stage {
     pub state: String,
     /// Records that are set aside.
     pub retry_topic: String,
+}
+
+/// What the records of a stage wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meets {
+    /// How long a record waits, and an event that comes first is kept.
+    pub timeout: Duration,
+    /// Where the events come from.
+    pub topic: String,
+    /// The group that reads them there.
+    pub group: String,
 }
 
 /// Levels of importance.

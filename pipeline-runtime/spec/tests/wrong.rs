@@ -328,7 +328,7 @@ fn what_is_not_built_yet() {
         (stage(&format!("{W}    replicas: §{{ min: 1, max: 8 }}")), "not_supported_yet", "`replicas: { min, max }`"),
         (stage(&format!("{W}    deadline: §5m")), "not_supported_yet", "`deadline`"),
         (stages(&[&format!("{ROUTE}, compensate: §{{ where: 'true' }}")]), "not_supported_yet", "named outputs"),
-        (stage(&format!("{W}    §wait_for: {{}}")), "not_supported_yet", "`wait_for`"),
+        (stage(&format!("{W}    §join: {{}}")), "not_supported_yet", "`join`"),
     ]);
 }
 

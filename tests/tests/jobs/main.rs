@@ -6,6 +6,7 @@ mod callbacks;
 mod replies;
 mod stopped;
 mod undone;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

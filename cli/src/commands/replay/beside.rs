@@ -30,6 +30,13 @@ pub fn run(args: &ReplayArgs, name: &str, target: Target, cx: &Context) -> Outco
             format!("a replay of `{}` beside, which has the isolated stage `{}`,", target.pipeline.name, stage.name);
         return Err(Failure::later(what));
     }
+    if let Some(stage) = target.pipeline.stages.iter().find(|s| s.meets.is_some()) {
+        let name = &target.pipeline.name;
+        return Err(Failure::later(format!(
+            "a replay of `{name}` beside, whose records wait for events in `{}`,",
+            stage.name
+        )));
+    }
     let now = units::now();
     let bound = |option, given: &[String]| times::bound(option, given, now).map_err(Failure::wrong);
     let asked = Asked {

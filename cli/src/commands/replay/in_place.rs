@@ -7,7 +7,7 @@ use clap::Args;
 use millstream_host::replay::Range;
 use millstream_host::replay::in_place::{
     Begin, Look, Progress as ReplayProgress, Replay, ReplayInput, ReplayState, ReplayStatus, begin, calling,
-    cancel as end, look,
+    cancel as end, look, waiting,
 };
 use millstream_log::{Log, TopicPartition};
 use serde::Serialize;
@@ -67,6 +67,13 @@ pub fn effects(target: &Target, allowed: bool) -> Outcome {
     let (name, list) = (&target.pipeline.name, calling.join(", "));
     Err(Failure::wrong(format!("a replay would call out once more, in these stages of `{name}`: {list}"))
         .help("`--allow-effects` says that it may"))
+}
+
+/// Refuses a replay that would come to a stage whose records wait for events.
+pub fn waits(target: &Target) -> Outcome {
+    let Some(stage) = waiting(&target.pipeline, target.stage.unwrap_or_default()) else { return Ok(()) };
+    let name = &target.pipeline.name;
+    Err(Failure::later(format!("a replay in place that comes to `{name}.{stage}`, where records wait for events,")))
 }
 
 /// Orders the replay, and follows it unless told otherwise.

@@ -97,6 +97,7 @@ impl ReplayArgs {
         if target.stage.is_none() {
             target.stage = Some(first(&target.pipeline)?);
         }
+        in_place::waits(&target)?;
         in_place::effects(&target, self.allow_effects)?;
         let log = cx.open_log_to_read()?;
         let range = self.range(&*log, &target)?;

@@ -291,6 +291,9 @@ fn stage_mark(stage: &Stage, count: &dyn Fn(&str) -> i32) -> StageMark {
     if let (Some(isolate), Some(all)) = (&stage.isolate, rest.as_array_mut()) {
         all.push(json!([isolate.apart, isolate.allow_fields.as_deref().map(fields_text)]));
     }
+    if let (Some(meets), Some(all)) = (&stage.meets, rest.as_array_mut()) {
+        all.push(json!([meets.timeout.as_millis()]));
+    }
     StageMark {
         name: stage.name.clone(),
         group: stage.group.clone(),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_log::{Class, Log, LogError, LogResult};
-use millstream_spec::model::Pipeline;
+use millstream_spec::model::{Pipeline, Stage};
 
 use super::compare::takes_up;
 use super::fingerprint::Fingerprint;
@@ -69,6 +69,10 @@ pub fn grows(pipeline: &Pipeline, survey: &Survey) -> LogResult<Vec<Grows>> {
     }
     while let Some(next) = follows(pipeline, survey, &all) {
         all.insert(next.topic.clone(), next);
+    }
+    let grows = |stage: &&Stage| stage.meets.is_some() && stage.inputs.iter().any(|i| all.contains_key(&i.topic));
+    if let Some(stage) = pipeline.stages.iter().find(grows) {
+        return Err(topics::other_partitions(stage));
     }
     Ok(all.into_values().collect())
 }
@@ -151,7 +155,8 @@ pub fn note_all(log: &dyn Log, pipeline: &Pipeline, old: Option<&Fingerprint>, c
     for stage in &pipeline.stages {
         let to = counts.known(&stage.name);
         let Some(from) = topics::known_before(old, stage).filter(|from| *from < to) else { continue };
-        let foreign = stage.inputs.iter().filter_map(|i| pipeline.source_of(i)).any(|s| !s.writes());
+        let sources = stage.inputs.iter().filter_map(|i| pipeline.source_of(i));
+        let foreign = stage.of_events || sources.into_iter().any(|s| !s.writes());
         let ends = if foreign { None } else { Some(growth::ends(log, stage, from)?) };
         growth::note(log, &pipeline.name, stage, Step { from, to, at: wall_ms(), ends })?;
     }

@@ -290,7 +290,7 @@ fn wanted(pipeline: &Pipeline, there: &BTreeMap<String, i32>) -> Vec<TopicPlan> 
     for stage in &pipeline.stages {
         let count = stage.inputs.first().map_or(1, |i| count(&i.topic));
         add(&stage.dlq, count);
-        if stage.dedup.is_some() {
+        if stage.dedup.is_some() || stage.meets.is_some() {
             add(&stage.state, count);
         }
         if sets_aside(stage) {

@@ -135,7 +135,7 @@ impl Watched<'_> {
         let Some((input, to)) = stage.inputs.iter().zip(read).find(|(_, now)| **now > known) else { return Ok(()) };
         let why = if stage.dedup.is_some() {
             "repeats are not noticed where a key goes to another partition, which somebody has to agree to"
-        } else if pipeline.source_of(input).is_none_or(Source::writes) {
+        } else if pipeline.source_of(input).is_none_or(Source::writes) && !stage.of_events {
             "what writes it goes by the old number until it is started again"
         } else if read.iter().any(|count| count != to) {
             "its inputs must have equal numbers"

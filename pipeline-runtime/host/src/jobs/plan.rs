@@ -32,8 +32,8 @@ pub(crate) struct JobsPlan {
 impl JobsPlan {
     /// Of a stage; nothing where the pipeline tracks no jobs.
     pub fn of(pipeline: &Pipeline, stage: &Stage, topics: &Partitions) -> Option<Self> {
-        // What tells of jobs belongs to none.
-        let jobs = pipeline.jobs.as_ref().filter(|_| !stage.calls_back)?;
+        // What tells of jobs belongs to none, and events are of no job of this pipeline.
+        let jobs = pipeline.jobs.as_ref().filter(|_| !stage.calls_back && !stage.of_events)?;
         let gives_result = jobs.result == stage.name;
         // By the name of the topic: the name of an output that a filter writes could be the same.
         let undo = stage.undo().map(|_| OutputIds::new(&pipeline.name, &format!("{}.undo", stage.name), ""));

@@ -30,6 +30,11 @@ impl Stopping {
         self.changes.load(Ordering::Acquire)
     }
 
+    /// All of them, by job.
+    pub fn all(&self) -> HashMap<Vec<u8>, Stopped> {
+        self.jobs.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Why what is left of a job is dropped, if it is.
     pub fn of(&self, job: &[u8]) -> Option<Stopped> {
         if self.changes() == 0 {

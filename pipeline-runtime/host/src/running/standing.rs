@@ -91,6 +91,17 @@ impl Running<'_> {
         self.crews.iter().filter_map(|crew| held::say(log, &self.pipeline.name, crew.stage)).collect()
     }
 
+    /// Says how many records wait for events: they are not waited for.
+    pub fn say_waiting(&self) {
+        for crew in &self.crews {
+            let waiting = crew.waiting();
+            if waiting > 0 {
+                let stage = &crew.stage.group;
+                tracing::warn!(%stage, "{waiting} records wait for their events, or to be over; they go on when it runs again");
+            }
+        }
+    }
+
     /// Whether all input of the stages here is worked off.
     pub fn worked_off(&self, log: &dyn Log) -> bool {
         if !self.started.load(Ordering::Acquire) {

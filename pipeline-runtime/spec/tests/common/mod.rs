@@ -140,6 +140,12 @@ fn levels(with: &Node, cx: &CheckContext<'_>) -> Result<(Outputs, Vec<Kind>), Ve
     Ok((Outputs::Named(names), types))
 }
 
+fn take_event(_: &Node, cx: &CheckContext<'_>) -> Result<(Outputs, Vec<Kind>), Vec<Issue>> {
+    let mut kind = cx.input.clone();
+    kind.insert(&path::field(".event").expect("a field"), Kind::any());
+    Ok((Outputs::Single, vec![kind]))
+}
+
 fn lookup(with: &Node, cx: &CheckContext<'_>) -> Result<(Outputs, Vec<Kind>), Vec<Issue>> {
     let Some(table) = with.get("table") else {
         return Err(vec![Issue::error(with.span, "missing_key", "`lookup` needs `table`")]);
@@ -157,7 +163,9 @@ fn lookup(with: &Node, cx: &CheckContext<'_>) -> Result<(Outputs, Vec<Kind>), Ve
 
 pub fn registry() -> Registry {
     let text = r#"{"type":"string"}"#;
-    let all: [(&'static str, &'static str, Check); 6] = [
+    let all: [(&'static str, &'static str, Check); 8] = [
+        ("correlate", r#"{"type":"object"}"#, |_, cx| Ok((Outputs::Single, vec![cx.input.clone()]))),
+        ("take_event", r#"{"type":"object"}"#, take_event),
         ("levels", r#"{"type":"object"}"#, levels),
         ("map", text, map),
         ("where", text, where_),

@@ -139,9 +139,18 @@ fn serving(entries: &crate::control::Entries, stage: &str, now: i64) -> usize {
     all.filter(|r| now - r.at <= STALE_MS && r.stages.contains_key(stage)).count()
 }
 
-/// The stages with filters that call out among those which a replay of a stage reaches: itself, and all that read what
-/// it writes. `stage` is its index.
+/// The stages with filters that call out among those which a replay of a stage reaches. `stage` is its index.
 pub fn calling(pipeline: &Pipeline, stage: usize) -> Vec<&str> {
+    reached(pipeline, stage).filter(|s| calls_out(s)).map(|s| s.name.as_str()).collect()
+}
+
+/// A stage whose records wait for events among those which a replay of a stage reaches: what they waited for was used up.
+pub fn waiting(pipeline: &Pipeline, stage: usize) -> Option<&str> {
+    reached(pipeline, stage).find(|s| s.meets.is_some() || s.of_events).map(|s| s.name.as_str())
+}
+
+/// The stage, and all that read what it writes.
+fn reached(pipeline: &Pipeline, stage: usize) -> impl Iterator<Item = &Stage> {
     let mut reached = vec![stage];
     let mut at = 0;
     while let Some(from) = reached.get(at).copied() {
@@ -156,6 +165,5 @@ pub fn calling(pipeline: &Pipeline, stage: usize) -> Vec<&str> {
         at += 1;
     }
     reached.sort_unstable();
-    let stages = reached.into_iter().filter_map(|i| pipeline.stages.get(i));
-    stages.filter(|s| calls_out(s)).map(|s| s.name.as_str()).collect()
+    reached.into_iter().filter_map(|i| pipeline.stages.get(i))
 }

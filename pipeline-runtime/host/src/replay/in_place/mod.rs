@@ -16,7 +16,7 @@ mod order;
 mod progress;
 mod shown;
 
-pub use command::{Begin, Look, begin, calling, cancel, look};
+pub use command::{Begin, Look, begin, calling, cancel, look, waiting};
 pub(crate) use crews::{Replays, Round};
 pub use mark::REPLAY_HEADER;
 pub(crate) use mark::{dedup_id, mark_of, with_mark};

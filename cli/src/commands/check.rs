@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use clap::Args;
 use millstream_filter_api::{Issue, Severity};
 use millstream_log::{Granted, Log, Right};
-use millstream_spec::model::{Pipeline, Source};
+use millstream_spec::model::Pipeline;
 use serde::Serialize;
 
 use super::{print, print_json};
@@ -142,17 +142,20 @@ fn topics(
     let mut wrong = Vec::new();
     let sources = pipeline.sources.iter().map(|s| s.topic.as_str());
     let outputs = pipeline.stages.iter().flat_map(|s| &s.outputs);
-    let names = sources.chain(outputs.map(|o| o.topic.as_str()));
+    // Of others too: what records wait for.
+    let events = pipeline.stages.iter().filter(|s| s.of_events).flat_map(|s| &s.inputs).map(|i| &i.topic);
+    let names = sources.chain(events.clone().map(String::as_str)).chain(outputs.map(|o| o.topic.as_str()));
     let names: Vec<&str> = names.filter(|name| !hidden.iter().any(|h| h == name)).collect();
     let known = patience.ask(|| false, || log.describe(&names))?;
     let there: HashMap<&str, i32> =
         names.iter().zip(&known).filter_map(|(name, info)| Some((*name, info.as_ref()?.partitions))).collect();
-    let missing = |s: &&Source| {
-        let topic = s.topic.as_str();
-        !s.writes() && names.contains(&topic) && !there.contains_key(topic) && !written.contains(&topic)
+    let missing = |topic: &&String| {
+        let topic = topic.as_str();
+        names.contains(&topic) && !there.contains_key(topic) && !written.contains(&topic)
     };
-    for source in pipeline.sources.iter().filter(missing) {
-        let missing = millstream_host::missing_topics(log, std::slice::from_ref(&source.topic));
+    let sources = pipeline.sources.iter().filter(|s| !s.writes()).map(|s| &s.topic);
+    for topic in sources.chain(events).filter(missing) {
+        let missing = millstream_host::missing_topics(log, std::slice::from_ref(topic));
         wrong.push(format!("{missing}; `run --create-source` makes it"));
     }
     let mut counts = millstream_host::partition_counts(pipeline, &|topic| there.get(topic).copied());

@@ -24,6 +24,10 @@ pub fn text(pipeline: &Pipeline) -> String {
         let _ = writeln!(out, "jobs: {}", callback.topic);
         readers(pipeline, &|input| input.topic == callback.topic, "", &mut out);
     }
+    for input in pipeline.stages.iter().filter(|s| s.of_events).flat_map(|s| &s.inputs) {
+        let _ = writeln!(out, "events: topic {} ({})", input.topic, format_text(&input.format));
+        readers(pipeline, &|other| other.topic == input.topic && other.source.is_none(), "", &mut out);
+    }
     let _ = writeln!(out, "dead letters: {}.<stage>.dlq", pipeline.name);
     out
 }
@@ -120,7 +124,9 @@ pub fn mermaid(pipeline: &Pipeline) -> String {
             let _ = writeln!(out, "  {id}([\"{}\"]) --> t{topic}", label(&format!("{name}{}", source_text(source))));
         }
     }
-    for topic in pipeline.stages.iter().flat_map(|s| &s.outputs).map(|o| o.topic.as_str()) {
+    let events = pipeline.stages.iter().filter(|s| s.of_events).flat_map(|s| &s.inputs).map(|i| i.topic.as_str());
+    let outputs = pipeline.stages.iter().flat_map(|s| &s.outputs).map(|o| o.topic.as_str());
+    for topic in events.chain(outputs) {
         if !topics.contains(&topic) {
             topics.push(topic);
         }

@@ -145,6 +145,22 @@ fn met_through_kills(site: &Site, name: &str) {
     assert_eq!(jobs(site, name)[&never[0]]["state"], "done");
     assert_eq!(site.read(&format!("{name}.approve-events.dlq")).len(), 3, "what says of nobody that it approves");
     assert!(!jobs(site, name).keys().any(|id| id.contains("approvals")), "an event is no job");
+
+    // What a change of it means, and what is not done yet.
+    let plan = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(&file).expect("the pipeline").replace(from, to);
+        site.write("other.yaml", &text);
+        said(&site.command(["plan", "other.yaml"]).output().expect("plan starts"))
+    };
+    let safe = plan("timeout: 1h", "timeout: 2h");
+    assert!(safe.contains("1 change") && safe.contains("safe  ") && !safe.contains("unsafe"), "{safe}");
+    assert!(plan("by: .uid", "by: .id").contains("unsafe  stage `approve-records`: `key`"));
+    assert!(plan(".approvals,", ".others,").contains("unsafe  stage `approve-events`: reads"));
+    for how in [&["--in-place"][..], &["--beside", "again"]] {
+        let arguments = ["replay", name, "--from", "start", "--to", "end"];
+        let out = site.command(arguments.iter().chain(how)).output().expect("replay starts");
+        assert!(said(&out).contains("is not supported yet"), "{}", said(&out));
+    }
 }
 
 #[test]

@@ -29,6 +29,8 @@ impl Owner<'_> {
             for (act, waiter) in some {
                 self.carry_out_one(partition, *act, waiter, &in_hand)?;
             }
+            // What has ended needs no place; its event may let go others.
+            in_hand.retain(|at, _| at.input == EVENTS || !some.iter().any(|(act, _)| act.at == *at));
         }
         Ok(())
     }

@@ -279,21 +279,13 @@ impl<'a> Owner<'a> {
         }
         let timeout = i64::try_from(self.meets.of.timeout.as_millis()).unwrap_or(i64::MAX);
         let oldest = self.parts.values().filter_map(|part| part.meeting.oldest()).min();
-        let (log, now) = (Arc::clone(&self.cx.log), wall_ms());
-        if !oldest.is_some_and(|since| since.saturating_add(timeout) <= now) {
+        let now = wall_ms();
+        if oldest.is_none_or(|since| since.saturating_add(timeout) > now) {
             self.barrier = None;
             return Ok(more);
         }
-        if self.barrier.is_none() {
-            self.barrier = Some(Barrier::new(&*log, &self.meets.of, now)?);
-        }
-        let of = |(p, part): (&i32, &Part)| INPUTS.map(|input| (self.place(*p, input), part.next[usize::from(input)]));
-        let next: BTreeMap<TopicPartition, i64> = self.parts.iter().flat_map(of).collect();
-        let Some(barrier) = &mut self.barrier else { return Ok(more) };
-        if !barrier.is_passed(&*log, &self.meets.of, &next)? {
-            return Ok(more);
-        }
-        let limit = barrier.at.saturating_sub(timeout);
+        let Some(moment) = self.passed(now)? else { return Ok(more) };
+        let limit = moment.saturating_sub(timeout);
         for partition in self.parts.keys().copied().collect::<Vec<_>>() {
             let Some(part) = self.parts.get_mut(&partition) else { continue };
             let since: Vec<(Act, Waiter)> = part.meeting.overdue(limit, AT_ONCE);
@@ -305,6 +297,27 @@ impl<'a> Owner<'a> {
             self.barrier = None;
         }
         Ok(more)
+    }
+
+    /// The moment up to which all is read that was there, if it is. A log that does not answer is asked again.
+    fn passed(&mut self, now: i64) -> LogResult<Option<i64>> {
+        let of = |(p, part): (&i32, &Part)| INPUTS.map(|input| (self.place(*p, input), part.next[usize::from(input)]));
+        let next: BTreeMap<TopicPartition, i64> = self.parts.iter().flat_map(of).collect();
+        let (log, meets) = (&*self.cx.log, &self.meets.of);
+        let mut ask = || -> LogResult<Option<i64>> {
+            let barrier = match &mut self.barrier {
+                Some(barrier) => barrier,
+                none => none.insert(Barrier::new(log, meets, now)?),
+            };
+            Ok(barrier.is_passed(log, meets, &next)?.then_some(barrier.at))
+        };
+        match ask() {
+            Err(e) if e.class == Class::Retry => {
+                tracing::debug!(stage = %self.cx.plan.group, error = %e, "the log did not answer; trying again");
+                Ok(None)
+            }
+            passed => passed,
+        }
     }
 
     /// Takes in which jobs go no further.

@@ -52,6 +52,7 @@ impl FilterSpec for Mask {
             reads_value: true,
             build: Arc::new(move || Built::Compute(Box::new(Masking { paths: Arc::clone(&paths) }))),
             warnings: Vec::new(),
+            long: None,
         })
     }
 }

@@ -99,6 +99,7 @@ fn run(cli: Cli, filters: Vec<Arc<dyn FilterSpec>>) -> Outcome {
     let registry = Registry::new(filters)
         .with_generator(millstream_host::check_generator)
         .with_schedule(millstream_host::check_schedule)
+        .with_progress(millstream_host::jobs::check_progress)
         .with_callback(|node| millstream_filters_io::callbacks(node).map(|(call, judge)| (call, Judge::new(judge))));
     let cx = Context { settings, registry, screen };
     match cli.command {

@@ -67,6 +67,9 @@ impl Needs {
             }
             let waited_in = pipeline.stages.iter().filter(|s| s.meets.is_some()).flat_map(|s| &s.inputs);
             let waited_in: BTreeSet<&str> = waited_in.map(|i| i.topic.as_str()).collect();
+            if stage.keeps_checkpoints() {
+                topics.push(owned(&stage.checkpoints, &[]));
+            }
             for output in &stage.outputs {
                 let deletes = output.settings.retention.is_some() || waited_in.contains(output.topic.as_str());
                 let delete = if deletes { &[Delete][..] } else { &[] };

@@ -5,12 +5,11 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use vrl::value::{Kind, Value};
 
-use crate::{Class, Issue, Node, Outcome, Record};
+use crate::{CallContext, Issue, Node, Outcome, Record};
 
 /// A filter as the pipeline language knows it: a name, a page, and a check that turns a configuration into something
 /// that can be built once per replica.
@@ -78,6 +77,9 @@ pub struct Checked {
     pub build: Arc<dyn Fn() -> Built + Send + Sync>,
     /// Remarks that do not stop a run.
     pub warnings: Vec<Issue>,
+    /// Of a filter that calls out and keeps [checkpoints](CallContext::save): how long one call may take beyond the
+    /// stage's `timeout`. `None`: it keeps none, and the stage's `timeout` is all it has.
+    pub long: Option<Duration>,
 }
 
 /// The outputs of a filter.
@@ -105,7 +107,8 @@ pub trait Compute: Send {
 }
 
 /// A filter that calls out. The runtime bounds how many calls are in flight and ends each at the stage's timeout by
-/// dropping the future, which must therefore leave nothing half done that another attempt cannot mend.
+/// dropping the future, which must therefore leave nothing half done that another attempt cannot mend. One that takes
+/// minutes or hours says so in [`Checked::long`] and keeps [checkpoints](CallContext::save).
 pub trait Call: Send + Sync {
     /// Starts one call.
     fn call(self: Arc<Self>, record: Record, cx: CallContext) -> CallFuture;
@@ -121,54 +124,6 @@ pub struct Called {
 
 /// A call in flight.
 pub type CallFuture = Pin<Box<dyn Future<Output = Called> + Send>>;
-
-/// What a call may know about its attempt.
-#[derive(Clone, Debug)]
-pub struct CallContext {
-    /// Equal on every attempt of the same record in the same filter; different per stage, per filter of a stage that
-    /// calls out, and per element where a filter before made several records of one: an idempotency key.
-    pub call_id: Arc<str>,
-    /// 1 for the first attempt.
-    pub attempt: u32,
-    /// Shared with whoever started the call.
-    said: Arc<Said>,
-}
-
-/// What a filter says of its attempt beside the outcome.
-#[derive(Debug, Default)]
-struct Said {
-    no_call: AtomicBool,
-    one_of_many: AtomicBool,
-}
-
-impl CallContext {
-    /// For one call.
-    pub fn new(call_id: Arc<str>, attempt: u32) -> Self {
-        Self { call_id, attempt, said: Arc::default() }
-    }
-
-    /// To be said by a filter that ends an attempt without having called anything: that it went well then says nothing
-    /// of the service. A failure says by its class whether the service answered: one that is permanent does.
-    pub fn no_call(&self) {
-        self.said.no_call.store(true, Ordering::Relaxed);
-    }
-
-    /// To be said by a filter whose records name services of their own: that one of them does not answer says nothing of
-    /// the others, and holds none of their records up.
-    pub fn one_of_many(&self) {
-        self.said.one_of_many.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether what was called has answered, well or badly, when the call ends with this outcome.
-    pub fn answered(&self, outcome: &Outcome) -> bool {
-        let answer = match outcome {
-            Outcome::Fail(failure) => failure.class == Class::Permanent,
-            _ => true,
-        };
-        let alone = self.said.one_of_many.load(Ordering::Relaxed);
-        (answer || alone) && !self.said.no_call.load(Ordering::Relaxed)
-    }
-}
 
 /// A filter's page in the reference.
 #[derive(Clone, Debug)]

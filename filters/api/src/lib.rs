@@ -7,6 +7,7 @@
 //! [`Outcome`] (what it works on and what it answers).
 
 mod config;
+mod context;
 mod failure;
 mod filter;
 mod headers;
@@ -18,10 +19,10 @@ mod record;
 pub mod units;
 
 pub use config::{Issue, Node, NodeKind, ScalarStyle, Severity, Span};
+pub use context::{CallContext, Keeper, MAX_CHECKPOINT, Saving};
 pub use failure::{Class, Failure};
 pub use filter::{
-    Built, Call, CallContext, CallFuture, Called, CheckContext, Checked, Compute, Example, Files, FilterSpec, Found,
-    Outputs, Page,
+    Built, Call, CallFuture, Called, CheckContext, Checked, Compute, Example, Files, FilterSpec, Found, Outputs, Page,
 };
 pub use headers::{Headers, HeadersBuilder};
 pub use json_schema::kind_of_json_schema;

@@ -64,6 +64,7 @@ last filter of its stage.",
         let by = Arc::new(by);
         let index: Arc<HashMap<String, u16>> = Arc::new(names.iter().cloned().zip(0..).collect());
         Ok(Checked {
+            long: None,
             types: vec![cx.input.clone(); names.len()],
             outputs: Outputs::Named(names),
             effects: false,

@@ -88,6 +88,7 @@ A payload that is no object becomes a dead letter with code `not_an_object`. A t
         let plan =
             Arc::new(Plan { table, name: name.to_owned(), by, by_text: by_text.to_owned(), into, touched, missing });
         Ok(Checked {
+            long: None,
             outputs: Outputs::Single,
             types: vec![kind],
             effects: false,

@@ -49,6 +49,7 @@ A tombstone passes unless the statements use metadata only; then they run on it 
         let expression =
             Arc::new(Expression::compile_with(with, cx.input, options::expression(Purpose::Statement, cx))?);
         Ok(Checked {
+            long: None,
             outputs: Outputs::Single,
             types: vec![expression.target().clone()],
             effects: false,

@@ -80,6 +80,7 @@ so it is the last filter of its stage.",
         }
         let conditions: Arc<[Expression]> = conditions.into();
         Ok(Checked {
+            long: None,
             types: vec![cx.input.clone(); names.len()],
             outputs: Outputs::Named(names),
             effects: false,

@@ -53,6 +53,7 @@ A record without an array there becomes a dead letter of class `data` with code 
         let element = if kind.is_any() { Kind::any() } else { items.reduced_kind().without_undefined() };
         let text: Arc<str> = Arc::from(text);
         Ok(Checked {
+            long: None,
             outputs: Outputs::Single,
             types: vec![element],
             effects: false,

@@ -67,6 +67,7 @@ A tombstone passes.",
         let (rule, kind) = rule.map_err(|issue| vec![issue])?;
         let rule = Arc::new(rule);
         Ok(Checked {
+            long: None,
             outputs: Outputs::Single,
             types: vec![types::narrowed(cx.input, kind)],
             effects: false,

@@ -41,6 +41,7 @@ A tombstone passes unless the condition uses metadata only; then it is decided a
         let condition =
             Arc::new(Expression::compile_with(with, cx.input, options::expression(Purpose::Condition, cx))?);
         Ok(Checked {
+            long: None,
             outputs: Outputs::Single,
             types: vec![cx.input.clone()],
             effects: false,

@@ -419,3 +419,44 @@ fn aborts_make_no_copy_run_at_once() {
     assert_eq!(tried[0], (2..=11).collect::<Vec<_>>(), "each counts");
     assert_eq!(tried[1], [2; 10], "an attempt that was cut off is none");
 }
+
+/// A call that takes long is let on as often as it shows that it is under way; where its partition needs the room it is set
+/// aside, and the attempt does not count: it would have been the last one.
+#[test]
+fn a_call_that_is_under_way_is_let_on_until_its_place_is_needed() {
+    let mut e = engine(EngineConfig { attempts: 1, max_metadata: 400, concurrency: 1_000, ..config() });
+    admit(&mut e, 0, "slow");
+    let slow = e.next(now(0)).unwrap();
+    for ms in [TIME_MS, 2 * TIME_MS, 3 * TIME_MS] {
+        assert_eq!(e.overdue(now(ms - 1)), []);
+        assert_eq!(e.overdue(now(ms)), [slow.ticket]);
+        assert!(e.let_on(slow.ticket, now(ms)));
+    }
+    let mut ms = 3 * TIME_MS;
+    for offset in 1.. {
+        assert!(offset < 1_000, "its place is never needed");
+        // Every other one waits behind it, so that what is finished is many ranges.
+        if offset % 2 == 1 {
+            admit(&mut e, offset, "slow");
+            assert!(e.next(now(ms)).is_none());
+            continue;
+        }
+        admit(&mut e, offset, &format!("k{offset}"));
+        let work = e.next(now(ms)).unwrap();
+        forward(&mut e, work, ms);
+        let overdue = e.overdue(now(ms));
+        if overdue.contains(&slow.ticket) {
+            break;
+        }
+    }
+    ms += 1;
+    assert!(!e.let_on(slow.ticket, now(ms)), "others need its place");
+    e.uncount(slow.ticket);
+    let answer = e.finish(slow.ticket, Fate::Retry { record: 0, after_ms: None }, now(ms));
+    assert!(matches!(answer, Finished::Park { attempts: 0, .. }), "{answer:?}");
+    assert_eq!(e.finish(slow.ticket, Fate::Parked(()), now(ms)), Finished::Taken);
+    assert!(!e.let_on(slow.ticket, now(ms)), "it is over");
+    let at = e.committed_position(0).unwrap();
+    assert_eq!((at.slot, at.input, at.offset), (0, 0, 0));
+    assert_eq!(e.committed_position(1), None);
+}

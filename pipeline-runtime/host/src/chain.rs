@@ -181,7 +181,7 @@ impl CallChain {
                 done.push((step.output, step.record));
                 continue;
             };
-            let attempt = CallContext::new(step.call_id(&cx), cx.attempt);
+            let attempt = cx.of_part(step.call_id(&cx));
             let Called { record, outcome } = link.apply(step.record, &attempt).await;
             if matches!(link, Link::Call(_)) {
                 step.calls += 1;

@@ -207,6 +207,12 @@ pub fn hash128(parts: &[&[u8]]) -> u128 {
     hasher.finish128().as_u128()
 }
 
+/// The id of the first call for a record: equal on every attempt in a stage, wherever it runs; different per stage.
+pub(crate) fn call_id(pipeline: &str, stage: &str, id: &[u8]) -> std::sync::Arc<str> {
+    let hash = hash128(&[b"call", pipeline.as_bytes(), stage.as_bytes(), id]);
+    std::sync::Arc::from(format!("{hash:032x}"))
+}
+
 fn hex128(hash: u128) -> Bytes {
     let mut out = Vec::with_capacity(32);
     push_hex(hash, &mut out);

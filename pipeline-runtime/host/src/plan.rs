@@ -41,6 +41,8 @@ pub struct StagePlan {
     /// Records that are set aside; partition p holds those of input partition p. It is there where `calls` or `hold` is set,
     /// or once a dead letter was sent back.
     pub retry: Arc<str>,
+    /// What calls keep while they run, where a filter keeps something; partition p belongs to input partition p.
+    pub checkpoints: Option<Arc<str>>,
     /// Whether a filter calls out, so that a key can fail for a while and is worth setting aside.
     pub calls: bool,
     /// Whether a dead letter holds its key.
@@ -53,7 +55,7 @@ pub struct StagePlan {
     pub guard: Option<Arc<Guard>>,
     /// Transactions or not.
     pub delivery: Delivery,
-    /// Per record and attempt.
+    /// Per record and attempt: what the stage says, and what its filters may take beyond.
     pub timeout: Duration,
     /// No attempt later than this after the first.
     pub until_ms: Option<i64>,
@@ -159,6 +161,7 @@ impl StagePlan {
             dlq: Arc::from(stage.dlq.as_str()),
             state: stage.dedup.as_ref().map(|_| Arc::from(stage.state.as_str())),
             retry: Arc::from(stage.retry_topic.as_str()),
+            checkpoints: stage.keeps_checkpoints().then(|| Arc::from(stage.checkpoints.as_str())),
             calls,
             hold: stage.hold_key,
             singleton: stage.singleton,
@@ -168,7 +171,7 @@ impl StagePlan {
                 model::Delivery::ExactlyOnce => Delivery::ExactlyOnce,
                 model::Delivery::AtLeastOnce => Delivery::AtLeastOnce,
             },
-            timeout: stage.timeout,
+            timeout: stage.filters.iter().filter_map(|f| f.checked.long).fold(stage.timeout, Duration::saturating_add),
             until_ms: stage.retry.until.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
             replay: None,
             jobs: JobsPlan::of(pipeline, stage, topics),
@@ -188,6 +191,8 @@ impl StagePlan {
         Self {
             group: replay.group(&self.group),
             state: self.state.as_ref().map(|_| Arc::from(replay.state_topic(&self.group))),
+            // Those of live records are kept for live records: the two have the same ids.
+            checkpoints: None,
             replay: Some(Arc::new(replay.clone())),
             engine: EngineConfig { park: None, ..self.engine.clone() },
             ..self.clone()
@@ -196,7 +201,10 @@ impl StagePlan {
 
     /// Whether a topic takes what filters make, and not what the stage says of it.
     pub fn is_output(&self, topic: &str) -> bool {
-        *self.dlq != *topic && *self.retry != *topic && self.jobs.as_ref().is_none_or(|jobs| *jobs.notes != *topic)
+        *self.dlq != *topic
+            && *self.retry != *topic
+            && self.checkpoints.as_ref().is_none_or(|checkpoints| **checkpoints != *topic)
+            && self.jobs.as_ref().is_none_or(|jobs| *jobs.notes != *topic)
     }
 
     /// Which input a copy was first read from. The name of the topic decides: inputs may have changed places since.

@@ -201,6 +201,10 @@ pub fn prepare(log: &dyn Log, pipeline: &Pipeline, wishes: Wishes<'_>) -> LogRes
         if sets_aside(stage) {
             side.push((plain(&stage.retry_topic, now), known..=now));
         }
+        if stage.keeps_checkpoints() {
+            let topic = NewTopic { retention: Retention::Compacted, ..plain(&stage.checkpoints, now) };
+            side.push((topic, known..=now));
+        }
     }
     let jobs = pipeline.jobs.iter().flat_map(|jobs| {
         // Not by the settings of the stages' topics: what is in them is small, and goes by itself.

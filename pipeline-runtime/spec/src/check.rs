@@ -259,6 +259,7 @@ fn meaning(
         stages,
         drafts: &drafts,
         partitions: topics.partitions,
+        registry,
     };
     let mut jobs = jobs::read(node.get("jobs"), &said, &tracking, issues);
     for (source, said) in sources.iter().zip(&said) {

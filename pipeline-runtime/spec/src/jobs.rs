@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use millstream_filter_api::{Issue, Node, NodeKind};
 
+use crate::Registry;
 use crate::model::{Delivery, JobReply, Jobs, Overlap, ScheduleSource, Source, SourceKind, Stage};
 use crate::shape::with_help;
 use crate::source::Said;
@@ -24,6 +25,7 @@ pub(crate) struct Tracking<'a> {
     pub drafts: &'a [Draft<'a>],
     /// Of a topic that is made.
     pub partitions: i32,
+    pub registry: &'a Registry,
 }
 
 /// What needs to know how jobs stand, and where it says so.
@@ -102,6 +104,16 @@ pub(crate) fn read<'n>(
     }
     let topic = format!("{}.jobs", cx.pipeline);
     let reply = node.get("reply").map(reply);
+    let progress = node.get("progress").filter(|n| n.as_text().is_some_and(|text| !text.is_empty()));
+    if let Some(progress) = progress {
+        issues.extend(match cx.registry.progress() {
+            Some(check) => check(progress).err().unwrap_or_default(),
+            None => {
+                let message = "`progress` of jobs is not supported by this binary";
+                vec![Issue::error(progress.span, "not_supported_yet", message)]
+            }
+        });
+    }
     Some(Jobs {
         retention: defaults::retention(node).unwrap_or(Some(RETENTION)).unwrap_or(Duration::MAX),
         deadline: read::duration(node, "deadline"),
@@ -110,6 +122,7 @@ pub(crate) fn read<'n>(
         events: reply.is_some().then(|| format!("{topic}.events")),
         reply,
         callback: None,
+        progress: progress.cloned(),
         group: topic.clone(),
         topic,
         partitions: cx.partitions,

@@ -101,7 +101,11 @@ static JOBS: MapRule = map!(
             "a job that is not done by then has failed, and its rest is dropped"
         ),
         key!("reply", Shape::Map(&REPLY), "tells who asks for it by a header what became of the job, in a topic"),
-        later!("progress"),
+        key!(
+            "progress",
+            Shape::Text(&rules::EXPRESSION),
+            "how far a job has come, 0 to 100: an expression over what a stage lets go on; what is no number says nothing"
+        ),
         key!("callback", Shape::Map(&CALLBACK), "calls who asks for it by a header, with a signed webhook"),
     ],
 );

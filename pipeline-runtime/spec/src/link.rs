@@ -419,6 +419,7 @@ pub(crate) fn stage(
         dlq: format!("{group}.dlq"),
         state: format!("{group}.state"),
         retry_topic: format!("{group}.retry"),
+        checkpoints: format!("{group}.checkpoints"),
         group,
     }
 }

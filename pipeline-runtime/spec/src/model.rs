@@ -52,6 +52,8 @@ pub struct Jobs {
     pub partitions: i32,
     /// Who asks for it is told in a topic what became of a job.
     pub reply: Option<JobReply>,
+    /// Tells of what a stage lets go on how far its job has come; an expression.
+    pub progress: Option<Node>,
     /// `<pipeline>.jobs.events`: what is to be told of jobs, where something is.
     pub events: Option<String>,
     /// Who asks for it is called at an address.
@@ -315,6 +317,8 @@ pub struct Stage {
     pub state: String,
     /// Records that are set aside.
     pub retry_topic: String,
+    /// What calls keep while they run; there where a filter [keeps something](Self::keeps_checkpoints).
+    pub checkpoints: String,
 }
 
 /// What the records of a stage wait for.
@@ -472,6 +476,11 @@ impl Stage {
     /// Where records are put that this stage has let pass and that are to be compensated; nothing without `compensate`.
     pub fn undo(&self) -> Option<&Output> {
         self.outputs.iter().find(|output| output.undo)
+    }
+
+    /// Whether calls of it keep checkpoints.
+    pub fn keeps_checkpoints(&self) -> bool {
+        self.filters.iter().any(|f| f.checked.long.is_some())
     }
 
     /// Whether any filter calls out.

@@ -14,6 +14,9 @@ pub type GeneratorCheck = dyn Fn(&Node) -> Result<Kind, Vec<Issue>> + Send + Syn
 /// wrong with it.
 pub type CallbackCheck = dyn Fn(&Node) -> Result<(Checked, Judge), Vec<Issue>> + Send + Sync;
 
+/// Checks an expression over the payloads of all stages.
+pub type ExpressionCheck = dyn Fn(&Node) -> Result<(), Vec<Issue>> + Send + Sync;
+
 /// Filters by name, and the check of generators.
 #[derive(Default, Clone)]
 pub struct Registry {
@@ -21,6 +24,7 @@ pub struct Registry {
     generator: Option<Arc<GeneratorCheck>>,
     schedule: Option<Arc<GeneratorCheck>>,
     callback: Option<Arc<CallbackCheck>>,
+    progress: Option<Arc<ExpressionCheck>>,
 }
 
 impl Registry {
@@ -53,6 +57,13 @@ impl Registry {
         self
     }
 
+    /// The same with a check for `jobs: { progress }`. Without one it is refused.
+    #[must_use]
+    pub fn with_progress(mut self, check: impl Fn(&Node) -> Result<(), Vec<Issue>> + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(check));
+        self
+    }
+
     /// A filter by name.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn FilterSpec>> {
         self.filters.get(name)
@@ -70,6 +81,10 @@ impl Registry {
 
     pub(crate) fn generator(&self) -> Option<&GeneratorCheck> {
         self.generator.as_deref()
+    }
+
+    pub(crate) fn progress(&self) -> Option<&ExpressionCheck> {
+        self.progress.as_deref()
     }
 
     pub(crate) fn schedule(&self) -> Option<&GeneratorCheck> {

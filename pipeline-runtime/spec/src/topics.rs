@@ -40,6 +40,9 @@ pub(crate) fn check(
             owned.insert(topic.clone(), format!("{what} of stage `{}`", stage.name));
         }
     }
+    for stage in stages.iter().filter(|stage| stage.keeps_checkpoints()) {
+        owned.insert(stage.checkpoints.clone(), format!("the checkpoints of stage `{}`", stage.name));
+    }
     let mut written: HashMap<&str, Span> = HashMap::new();
     let wrong: HashSet<Span> = issues.iter().filter(|i| i.severity == Severity::Error).map(|i| i.span).collect();
     for (n, (topic, span)) in places.iter().enumerate() {

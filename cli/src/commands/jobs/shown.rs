@@ -14,6 +14,9 @@ pub fn one(job: &JobDocument, paint: Paint) -> String {
     if job.open > 0 {
         text.push_str(&format!("{} records on their way, {} of them set aside\n", job.open, job.waiting));
     }
+    if let Some(progress) = &job.progress {
+        text.push_str(&format!("progress {progress} %\n"));
+    }
     if let Some(error) = &job.error {
         text.push_str(&format!("{}: {}: {}\n", paint.red("error"), place(error), error.message));
     }

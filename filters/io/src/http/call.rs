@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::response::Parts;
 use millstream_expr::{ExprState, room_for};
 use millstream_filter_api::units::show_duration;
 use millstream_filter_api::{Call, CallContext, CallFuture, Called, Class, Failure, Outcome, Record};
@@ -25,7 +26,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// The filter of one replica. The plan, with its client, is the stage's.
 pub(super) struct Http {
-    plan: Arc<Plan>,
+    pub(super) plan: Arc<Plan>,
     /// Held while an expression runs, never across an await.
     state: Mutex<ExprState>,
 }
@@ -69,24 +70,25 @@ impl Http {
             }
             room_for(value, &into.path.segments).map_err(|message| Failure::data("not_an_object", message))?;
         }
-        let request = self.request(record, cx)?;
-        let exchange = self.exchange(request);
-        let answer = match plan.timeout {
-            None => exchange.await,
-            Some(limit) => tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| {
-                let message = format!("{} did not answer within {}", plan.label, show_duration(limit));
-                Err(Failure::transient("http_timeout", message))
-            }),
-        }?;
+        let answer = match &plan.poll {
+            Some(poll) => Some(self.poll(poll, record, cx).await?),
+            None => {
+                let exchange = self.exchange(self.request(record, cx)?);
+                match plan.timeout {
+                    None => exchange.await,
+                    Some(limit) => within(limit, &plan.label, exchange).await,
+                }?
+            }
+        };
         match (&plan.taken, answer) {
             (Taken::Nothing, _) | (_, None) => Ok(()),
             (Taken::Payload, Some(answer)) => body::replace(&mut record.payload, answer),
             (Taken::Field(into), Some(answer)) => body::insert(&mut record.payload, into, answer),
         }
-        .map_err(|f| self.about(f))
+        .map_err(|f| about(&plan.label, f))
     }
 
-    fn request(&self, record: &Record, cx: &CallContext) -> Result<Request<Full<Bytes>>, Failure> {
+    pub(super) fn request(&self, record: &Record, cx: &CallContext) -> Result<Request<Full<Bytes>>, Failure> {
         let plan = &*self.plan;
         let mut headers = plan.headers.clone();
         let key = HeaderValue::from_str(&cx.call_id)
@@ -108,10 +110,7 @@ impl Http {
 
     fn body(&self, record: &Record) -> Result<Body, Failure> {
         match &self.plan.body {
-            Some(expression) => {
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                body::of_value(expression.value(&mut state, record)?)
-            }
+            Some(expression) => body::of_value(self.with_state(|state| expression.value(state, record))?),
             None if self.plan.sends_payload => body::of_payload(&record.payload),
             None => Ok(None),
         }
@@ -119,14 +118,31 @@ impl Http {
 
     /// Sends the request and reads the answer; `None` where its content is not wanted.
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Option<Answer>, Failure> {
-        let plan = &*self.plan;
-        let client = plan.client().map_err(|why| self.unreachable(why))?;
-        let response = client.send(request).await.map_err(|e| self.unreachable(&chain(&e)))?;
+        let label = &self.plan.label;
+        let (head, content) = self.send(request, label).await?;
+        if matches!(self.plan.taken, Taken::Nothing) {
+            beginning(content).await;
+            return Ok(None);
+        }
+        self.read(&head.headers, content, label).await.map(Some)
+    }
+
+    /// Sends a request, named by `label` in messages, and reads the answer.
+    pub(super) async fn ask(&self, request: Request<Full<Bytes>>, label: &str) -> Result<(Parts, Answer), Failure> {
+        let (head, content) = self.send(request, label).await?;
+        let answer = self.read(&head.headers, content, label).await?;
+        Ok((head, answer))
+    }
+
+    /// Sends a request; the answer is one of success.
+    async fn send(&self, request: Request<Full<Bytes>>, label: &str) -> Result<(Parts, Incoming), Failure> {
+        let client = self.plan.client().map_err(|why| unreachable(label, why))?;
+        let response = client.send(request).await.map_err(|e| unreachable(label, &chain(&e)))?;
         let (head, content) = response.into_parts();
         let verdict = answer::verdict(head.status);
         if verdict != Verdict::Success {
             let beginning = beginning(content).await;
-            let message = format!("{} {}", plan.label, answer::describe(head.status, &beginning));
+            let message = format!("{label} {}", answer::describe(head.status, &beginning));
             return Err(match verdict {
                 Verdict::Permanent => Failure::permanent("http_status", message),
                 _ => {
@@ -135,44 +151,52 @@ impl Http {
                 }
             });
         }
-        if matches!(plan.taken, Taken::Nothing) {
-            beginning(content).await;
-            return Ok(None);
-        }
-        let content = self.read(content).await?;
-        self.decode(&head.headers, content).map(Some)
+        Ok((head, content))
     }
 
-    async fn read(&self, content: Incoming) -> Result<Bytes, Failure> {
+    async fn read(&self, headers: &HeaderMap, content: Incoming, label: &str) -> Result<Answer, Failure> {
         let limit = self.plan.max_response;
+        let too_large = || {
+            let message =
+                format!("{label}: the answer is larger than {limit} bytes; raise `max_response` if it may be");
+            Failure::permanent("http_response_too_large", message)
+        };
         if content.size_hint().lower() > limit as u64 {
-            return Err(self.too_large());
+            return Err(too_large());
         }
-        match Limited::new(content, limit).collect().await {
-            Ok(read) => Ok(read.to_bytes()),
-            Err(e) if e.is::<LengthLimitError>() => Err(self.too_large()),
-            Err(e) => Err(self.unreachable(&chain(&*e))),
-        }
+        let content = match Limited::new(content, limit).collect().await {
+            Ok(read) => read.to_bytes(),
+            Err(e) if e.is::<LengthLimitError>() => return Err(too_large()),
+            Err(e) => return Err(unreachable(label, &chain(&*e))),
+        };
+        answer::read(headers, content).map_err(|f| about(label, f))
     }
 
-    fn decode(&self, headers: &HeaderMap, content: Bytes) -> Result<Answer, Failure> {
-        answer::read(headers, content).map_err(|f| self.about(f))
+    /// Runs something with the state of expressions.
+    pub(super) fn with_state<T>(&self, run: impl FnOnce(&mut ExprState) -> T) -> T {
+        run(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
 
-    fn about(&self, mut failure: Failure) -> Failure {
-        failure.message = format!("{}: {}", self.plan.label, failure.message);
-        failure
-    }
+/// Bounds an exchange in time.
+pub(super) async fn within<T>(
+    limit: Duration,
+    label: &str,
+    exchange: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| {
+        let message = format!("{label} did not answer within {}", show_duration(limit));
+        Err(Failure::transient("http_timeout", message))
+    })
+}
 
-    fn too_large(&self) -> Failure {
-        let (label, limit) = (&self.plan.label, self.plan.max_response);
-        let message = format!("{label}: the answer is larger than {limit} bytes; raise `max_response` if it may be");
-        Failure::permanent("http_response_too_large", message)
-    }
+fn about(label: &str, mut failure: Failure) -> Failure {
+    failure.message = format!("{label}: {}", failure.message);
+    failure
+}
 
-    fn unreachable(&self, why: &str) -> Failure {
-        Failure::transient("http_connection", format!("{}: {why}", self.plan.label))
-    }
+fn unreachable(label: &str, why: &str) -> Failure {
+    Failure::transient("http_connection", format!("{label}: {why}"))
 }
 
 /// What a body begins with. Best effort: the status has said what matters.

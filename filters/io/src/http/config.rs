@@ -16,11 +16,12 @@ use super::answer;
 use super::body::Into;
 use super::call::IDEMPOTENCY_KEY;
 use super::client::Client;
+use super::poll::Poll;
 use super::resolver::Reach;
 use super::secrets::Secrets;
 
 const KEYS: &[&str] =
-    &["body", "connect_timeout", "headers", "into", "keep", "max_response", "method", "timeout", "url"];
+    &["body", "connect_timeout", "headers", "into", "keep", "max_response", "method", "poll", "timeout", "url"];
 const METHODS: [&str; 5] = ["DELETE", "GET", "PATCH", "POST", "PUT"];
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_RESPONSE: usize = 1 << 20;
@@ -56,6 +57,8 @@ pub(super) struct Plan {
     pub timeout: Option<Duration>,
     pub connect_timeout: Duration,
     pub max_response: usize,
+    /// How what the server has accepted is followed to its end.
+    pub poll: Option<Poll>,
     /// `POST http://host/path`, for messages.
     pub label: String,
     pub secrets: Secrets,
@@ -114,6 +117,7 @@ impl Plan {
         });
         let connect_timeout =
             keys.get("connect_timeout").and_then(|node| duration(node, "connect_timeout", &mut issues));
+        let poll = keys.get("poll").map(|node| Poll::check(node, timeout.unwrap_or(cx.timeout), &mut issues));
         let max_response = keys.get("max_response").and_then(|node| size(node, &mut issues));
         let (Some(uri), Some(method), Some(taken), true) = (uri, method, taken, issues.is_empty()) else {
             return Err(issues);
@@ -130,6 +134,7 @@ impl Plan {
             timeout,
             connect_timeout: connect_timeout.unwrap_or(CONNECT_TIMEOUT),
             max_response: max_response.unwrap_or(MAX_RESPONSE),
+            poll: poll.flatten(),
             label,
             secrets,
             client: OnceLock::new(),
@@ -265,7 +270,7 @@ fn taken(keys: &Keys<'_>, issues: &mut Vec<Issue>) -> Option<Taken> {
     Some(Taken::Field(Into { touched: Arc::from([settled]), path }))
 }
 
-fn duration(node: &Node, key: &str, issues: &mut Vec<Issue>) -> Option<Duration> {
+pub(super) fn duration(node: &Node, key: &str, issues: &mut Vec<Issue>) -> Option<Duration> {
     let found = node.as_text().and_then(units::duration).filter(|d| !d.is_zero());
     if found.is_none() {
         let message = format!("`{key}` is a duration such as `500ms` or `10s`");

@@ -1,13 +1,14 @@
 //! `http`: calls a server with each record.
 //!
 //! `config.rs` is what may be written, `body.rs` and `answer.rs` are the decisions (what is sent, what an answer means),
-//! `call.rs` is one attempt, `client.rs` the pool of connections.
+//! `call.rs` is one attempt, `poll.rs` what follows where the server has only accepted, `client.rs` the pool of connections.
 
 pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod client;
 mod config;
+mod poll;
 pub(crate) mod resolver;
 mod secrets;
 
@@ -60,6 +61,24 @@ An answer is read as JSON if it says so or parses, else as text; an empty one is
 | larger than `max_response` | `http_response_too_large`, permanent |
 | not what it says it is | `http_response_invalid`, permanent |
 
+Where the server only accepts and works on for minutes or hours, `poll: {}` follows it: after an answer of 202 the \
+address in its `Location` is asked with `GET` until it answers something else, and that answer is the call's. Where to \
+ask is kept as a checkpoint in the topic `<pipeline>.<stage>.checkpoints`: after a crash, a rebalance or a restart the next \
+process asks on, and does not send the record again.
+
+- `poll.until`: a condition on an answer, the first one included: `.` is its content, `%headers.x` a header. It says alone \
+when the server is done: `.state != \"running\"`. What has gone wrong there is for a filter behind to tell.
+- `poll.url`: an expression over the first answer for the address, as `.links.self`. It may be relative, and must lead to the \
+same scheme, host and port as `url`: whoever answers shall not choose whom we call.
+- `poll.every`: how long it waits in between (default `2s`), `Retry-After` being obeyed.
+- `poll.timeout`: from the first answer on (default `1h`, at most `7d`). It takes the place of the stage's `timeout`, which bounds each \
+request; then the code is `http_poll_timeout`, permanent.
+- `poll.progress`: an expression over an answer for how far it is, in percent; shown by `jobs show`.
+
+While it asks, 408, 425, 429, 5xx and broken connections are asked again, without counting as attempts; any other bad \
+status is a dead letter. An address that cannot be asked is `http_poll_url`, permanent. A letter that is sent back begins \
+anew, with the same `Idempotency-Key`. Each record that is followed takes one of the stage's `concurrency`.
+
 Connections are pooled, one pool for a stage. TLS trusts the machine's root certificates, or those of the file that the \
 environment variable `SSL_CERT_FILE` names. No proxy is used. A tombstone passes without a call.",
             examples: EXAMPLES,
@@ -79,7 +98,19 @@ environment variable `SSL_CERT_FILE` names. No proxy is used. A tombstone passes
     "keep": {"type": "boolean", "default": false, "description": "the payload stays as it is"},
     "timeout": {"type": "string", "description": "for the whole call; the stage's if there is none"},
     "connect_timeout": {"type": "string", "default": "5s"},
-    "max_response": {"type": "string", "default": "1MiB"}
+    "max_response": {"type": "string", "default": "1MiB"},
+    "poll": {
+      "type": "object",
+      "description": "asks until the server is done with what it has accepted",
+      "properties": {
+        "url": {"type": ["string", "number", "boolean"], "description": "an expression over the first answer; its Location if there is none"},
+        "every": {"type": "string", "default": "2s"},
+        "until": {"type": ["string", "boolean"], "description": "a condition on an answer; without one any status but 202"},
+        "timeout": {"type": "string", "default": "1h"},
+        "progress": {"type": ["string", "number"], "description": "how far it is, 0 to 100: an expression over an answer"}
+      },
+      "additionalProperties": false
+    }
   },
   "additionalProperties": false
 }"#
@@ -102,6 +133,7 @@ environment variable `SSL_CERT_FILE` names. No proxy is used. A tombstone passes
             // What a GET does outside is nothing, by its definition.
             effects: plan.method != Method::GET,
             reads_value: true,
+            long: plan.poll.as_ref().map(poll::Poll::longest),
             warnings: plan.body.as_ref().map_or_else(Vec::new, |b| b.warnings().to_vec()),
             build: Arc::new(move || Built::Call(Arc::new(call::Http::new(Arc::clone(&plan))))),
         })
@@ -122,6 +154,13 @@ const EXAMPLES: &[Example] = &[
         fields: "{ sku: string }",
         input: "{\"sku\":\"A\"}",
         output: "{\"value\":{\"left\":7}}",
+    },
+    Example {
+        title: "A server that says where to ask is asked until it is done",
+        yaml: "http: { url: \"http://stock.example/reports\", poll: { every: 50ms, until: .state == \"done\" } }",
+        fields: "{ sku: string }",
+        input: "{\"sku\":\"A\"}",
+        output: "{\"value\":{\"state\":\"done\",\"pages\":3}}",
     },
     Example {
         title: "A notice: only whether it arrived counts",

@@ -44,6 +44,12 @@ fn errors_stand_at_their_place() {
         ("http: { url: \"http://a/\", timeout: 30s }", "8:44", "conflicting_keys", &["20s"]),
         ("http: { url: \"http://a/\", connect_timeout: 5 }", "8:52", "bad_duration", &["`connect_timeout`"]),
         ("http: { url: \"http://a/\", max_response: 1GiB }", "8:49", "bad_size", &["64MiB"]),
+        ("http: { url: \"http://a/\", poll: true }", "8:41", "wrong_type", &["`poll`"]),
+        ("http: { url: \"http://a/\", poll: { evry: 1s } }", "8:43", "unknown_key", &["did you mean `every`?"]),
+        ("http: { url: \"http://a/\", poll: { every: 0s } }", "8:50", "bad_duration", &["`every`"]),
+        ("http: { url: \"http://a/\", poll: { timeout: 8d } }", "8:52", "bad_duration", &["7d"]),
+        ("http: { url: \"http://a/\", poll: { until: .state } }", "8:50", "expression_invalid", &["true or false"]),
+        ("http: { url: \"http://a/\", poll: { url: \".a +\" } }", "8:53", "expression_invalid", &[]),
     ];
     for (filter, place, code, words) in cases {
         let issues = errors(filter);

@@ -65,7 +65,11 @@ impl Http {
 
     /// One attempt for a record with an id.
     pub async fn attempt(&self, record: Record, call_id: &str) -> (Record, Outcome) {
-        let cx = CallContext::new(Arc::from(call_id), 1);
+        self.attempt_in(record, CallContext::new(Arc::from(call_id), 1)).await
+    }
+
+    /// The same as its context says.
+    pub async fn attempt_in(&self, record: Record, cx: CallContext) -> (Record, Outcome) {
         let called = Arc::clone(&self.call).call(record, cx).await;
         (called.record, called.outcome)
     }

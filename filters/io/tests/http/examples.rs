@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 fn stock() -> HttpServer {
     HttpServer::start(|request| match request.path.as_str() {
         "/notices" => Reply::status(202),
+        "/reports" => Reply::status(202).header("Location", "/reports/1"),
+        "/reports/1" => Reply::json("{\"state\":\"done\",\"pages\":3}"),
         "/reserve" if request.text().contains("\"A\"") => Reply::json("{\"left\":7}"),
         _ => Reply::status(404),
     })

@@ -5,3 +5,4 @@ mod checks;
 mod common;
 mod examples;
 mod failures;
+mod polling;

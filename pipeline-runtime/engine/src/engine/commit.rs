@@ -124,6 +124,13 @@ impl<R, O> Engine<R, O> {
         plan
     }
 
+    /// Where the first input of a slot was committed last: a commit that holds nothing of the slot's records, and is to be
+    /// fenced all the same, names it again.
+    pub fn committed_position(&self, slot: u32) -> Option<CommitPosition> {
+        let at = self.slots.get(&slot)?.trackers.first()?.committed();
+        Some(CommitPosition { slot, input: 0, offset: at.offset, metadata: ranges::encode(at.offset, &at.ranges) })
+    }
+
     /// What [`begin_commit`](Self::begin_commit) gave is durable, with the outputs released before it.
     pub fn committed(&mut self, _now: Now) {
         for state in self.slots.values_mut() {

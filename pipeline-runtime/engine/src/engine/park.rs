@@ -39,6 +39,28 @@ impl<R, O> Engine<R, O> {
         late
     }
 
+    /// An [`overdue`](Self::overdue) attempt is under way and not hanging: it may take as long once more. `false`: it may
+    /// not, its place is needed for others.
+    pub fn let_on(&mut self, ticket: Ticket, now: Now) -> bool {
+        let (Some(park), Some(index)) = (self.park, self.slab.started(ticket)) else { return false };
+        let clock = self.breaker.clock(now.mono_ms);
+        let entry = &mut self.slab[index];
+        if entry.pressed {
+            return false;
+        }
+        (entry.overdue, entry.first) = (false, clock);
+        self.overdue_from = self.overdue_from.min(clock.saturating_add(park.time_ms));
+        true
+    }
+
+    /// An attempt that is about to be ended from here counts for nothing: nothing was wrong with it.
+    pub fn uncount(&mut self, ticket: Ticket) {
+        if let Some(index) = self.slab.started(ticket) {
+            let entry = &mut self.slab[index];
+            entry.attempts = entry.attempts.saturating_sub(1);
+        }
+    }
+
     /// Since when (monotonic clock) the breaker is open: everything fails, so records are read and tried one at a
     /// time. `None`: it is closed.
     pub fn breaker(&self) -> Option<u64> {

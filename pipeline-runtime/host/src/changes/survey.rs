@@ -296,6 +296,9 @@ fn wanted(pipeline: &Pipeline, there: &BTreeMap<String, i32>) -> Vec<TopicPlan> 
         if sets_aside(stage) {
             add(&stage.retry_topic, count);
         }
+        if stage.keeps_checkpoints() {
+            add(&stage.checkpoints, count);
+        }
     }
     if let Some(jobs) = &pipeline.jobs {
         add(&jobs.topic, jobs.partitions);
@@ -321,7 +324,7 @@ fn grow(pipeline: &Pipeline, survey: &Survey) -> Vec<GrowPlan> {
             all.push(GrowPlan { name: one.topic.clone(), from: one.from, to: one.to });
         }
         for stage in pipeline.stages.iter().filter(|s| s.inputs.iter().any(|i| i.topic == one.topic)) {
-            for side in [&stage.dlq, &stage.state, &stage.retry_topic] {
+            for side in [&stage.dlq, &stage.state, &stage.retry_topic, &stage.checkpoints] {
                 let from = survey.partitions.get(side).copied().filter(|from| *from < one.to);
                 all.extend(from.map(|from| GrowPlan { name: side.clone(), from, to: one.to }));
             }

@@ -10,7 +10,7 @@ use crate::control::Control;
 /// Gives the topics that lie beside a stage's input as many partitions. Those that are not there are made later.
 pub fn grow_sides(log: &dyn Log, stage: &Stage, partitions: i32) -> LogResult<()> {
     // Dead letters last: a letter sent back makes `.retry` as wide as they are.
-    let sides = [stage.state.as_str(), stage.retry_topic.as_str(), stage.dlq.as_str()];
+    let sides = [&stage.state, &stage.checkpoints, &stage.retry_topic, &stage.dlq].map(String::as_str);
     let found = log.describe(&sides)?;
     let there: Vec<(&str, i32)> =
         sides.iter().zip(found).filter(|(_, info)| info.is_some()).map(|(topic, _)| (*topic, partitions)).collect();

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::job::{Failed, JobStatus, StageCounts};
 use super::payload::Payload;
+use super::percent::Percent;
 use super::state::JobState;
 
 /// A job. Times are RFC 3339.
@@ -28,6 +29,9 @@ pub struct JobDocument {
     pub waiting: i64,
     /// Dead letters of it that were not sent back.
     pub dead_letters: i64,
+    /// How far it has come, in percent, as it was said last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Percent>,
     /// Its last error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorDocument>,
@@ -112,6 +116,7 @@ impl JobDocument {
             open: status.open,
             waiting: status.waiting,
             dead_letters: status.letters,
+            progress: status.progress,
             error: status.failure().map(ErrorDocument::from),
             stages: status.stages.iter().map(StageDocument::from).collect(),
             result: status.result.as_ref().and_then(raw),

@@ -7,6 +7,7 @@ use super::callback::Callback;
 use super::limits::At;
 use super::note::{Note, What};
 use super::payload::Payload;
+use super::percent::Percent;
 use super::state::{JobState, Stopped};
 use super::undo::{MOST, Progress, Step, Undo, is_compensation};
 
@@ -56,6 +57,9 @@ pub struct JobStatus {
     /// The last output of the stage whose outputs are results.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Payload>,
+    /// How far it has come, as it was said last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Percent>,
     /// Who wants to be told of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Box<Asked>>,
@@ -151,6 +155,7 @@ impl JobStatus {
             stages: Vec::new(),
             error: None,
             result: None,
+            progress: None,
             asked: None,
             answered: None,
             callback: None,
@@ -166,7 +171,11 @@ impl JobStatus {
             self.asked.clone_from(&note.asked);
         }
         self.ask_to_call(note);
-        if note.what == What::Passed {
+        self.progress = note.progress.or(self.progress);
+        if note.what == What::Progress {
+            // It counts nothing: the end of its record will.
+            self.state = self.judge();
+        } else if note.what == What::Passed {
             if self.undo.pass(&note.stage, offset) {
                 self.end_too_large(note.at);
             }
@@ -234,7 +243,7 @@ impl JobStatus {
                 let (stage, code, message) = (note.stage.to_string(), code.to_string(), message.to_string());
                 self.error = Some(Failed { stage, code, message, at: note.at });
             }
-            What::Passed => {}
+            What::Passed | What::Progress => {}
         }
         self.count_end(note);
         // Below zero only where notes are missing: those of a time when jobs were not tracked.
@@ -338,11 +347,11 @@ impl JobStatus {
             JobState::Failed
         } else if self.stages.is_empty() && self.due.is_some() {
             JobState::Scheduled
-        } else if self.stages.is_empty() {
+        } else if self.stages.is_empty() && self.progress.is_none() {
             JobState::Accepted
-        } else if self.open == 0 {
+        } else if self.open == 0 && !self.stages.is_empty() {
             JobState::Done
-        } else if self.waiting == self.open {
+        } else if self.waiting == self.open && self.waiting > 0 {
             JobState::Waiting
         } else {
             JobState::Running
@@ -362,6 +371,7 @@ impl JobStatus {
             | What::TakenBack
             | What::Passed
             | What::Redriven
+            | What::Progress
             | What::Cancel => {}
         }
     }

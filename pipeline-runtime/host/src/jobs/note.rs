@@ -10,11 +10,16 @@ use serde::{Deserialize, Serialize};
 use super::asked::Asked;
 use super::callback::Callback;
 use super::payload::Payload;
+use super::percent::Percent;
 use super::plan::JobsPlan;
 use crate::outputs::partition_for;
 
-/// The form this version writes; a higher one stops who reads it.
-const VERSION: u32 = 1;
+/// The highest form known; a higher one stops who reads it.
+const VERSION: u32 = 2;
+/// That of most notes.
+const COMMON: u32 = 1;
+/// That of notes of progress, which those who know only the first must not take for something else.
+const PROGRESS: u32 = 2;
 
 /// One note.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +58,9 @@ pub(crate) struct Note<'a> {
     /// The address that it names to be called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback: Option<Box<Callback>>,
+    /// How far the job has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Percent>,
 }
 
 /// What happened to a record of a job.
@@ -103,6 +111,8 @@ pub(crate) enum What<'a> {
     Redriven,
     /// Of no record: somebody wants no more of the job.
     Cancel,
+    /// Nothing has ended: a call says how far it has come.
+    Progress,
 }
 
 /// Bytes of an error's message that are kept.
@@ -126,7 +136,14 @@ impl<'a> Note<'a> {
         let at = crate::clock::wall_ms();
         let stage = Cow::Borrowed(stage);
         let (root, replay, aside, timed) = (false, false, false, false);
-        Self { v: VERSION, at, stage, what, root, replay, aside, time, timed, attempts: 1, asked: None, callback: None }
+        let v = if what == What::Progress { PROGRESS } else { COMMON };
+        let (attempts, asked, callback, progress) = (1, None, None, None);
+        Self { v, at, stage, what, root, replay, aside, time, timed, attempts, asked, callback, progress }
+    }
+
+    /// The same with how far the job has come.
+    pub fn with(self, progress: Option<Percent>) -> Self {
+        Self { progress, ..self }
     }
 
     /// What is written of it for a job.
@@ -150,6 +167,7 @@ impl<'a> Note<'a> {
         match self.what {
             What::Duplicate => self.root || self.replay,
             What::Cancel | What::TakenBack => true,
+            What::Progress => !self.root,
             _ => false,
         }
     }
@@ -216,13 +234,14 @@ mod tests {
             What::TakenBack,
             What::Parked,
             What::Cancel,
+            What::Progress,
             What::Redriven,
             What::Dropped,
             What::Duplicate,
             What::Passed,
             What::Forwarded { births: 3, result: Some(Payload::of(b"\xff")), into: vec![("bill".into(), 2)] },
         ] {
-            let note = Note::new("", what, 0);
+            let note = Note { progress: Percent::of(12.5), ..Note::new("", what, 0) };
             let value = note.write(&plan, b"x").value.unwrap_or_default();
             assert_eq!(Note::read(&value).ok().as_ref(), Some(&note), "{}", String::from_utf8_lossy(&value));
         }
@@ -235,7 +254,10 @@ mod tests {
             Note { at: 5, ..Note::new("clean", What::Forwarded { births: 1, result: None, into: Vec::new() }, 7) };
         let value = note.write(&JobsPlan::for_tests(), b"x").value.unwrap_or_default();
         assert_eq!(value, br#"{"v":1,"at":5,"stage":"clean","what":"forwarded","births":1,"time":7}"#[..]);
-        assert_eq!(Note::read(br#"{"v":2,"what":"new"}"#).unwrap_err().code, "newer_version");
+        let note = Note { at: 5, progress: Percent::of(40.0), ..Note::new("clean", What::Progress, 7) };
+        let value = note.write(&JobsPlan::for_tests(), b"x").value.unwrap_or_default();
+        assert_eq!(value, br#"{"v":2,"at":5,"stage":"clean","what":"progress","time":7,"progress":40}"#[..]);
+        assert_eq!(Note::read(br#"{"v":3,"what":"new"}"#).unwrap_err().code, "newer_version");
         assert_eq!(Note::read(b"{}").unwrap_err().code, "job_note_unreadable");
     }
 

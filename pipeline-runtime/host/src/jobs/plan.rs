@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use millstream_expr::{Expression, Purpose};
+use millstream_filter_api::{Issue, Kind, Node};
 use millstream_log::{Log, LogResult};
 use millstream_spec::model::{JobReply, Pipeline, Stage};
 
@@ -27,6 +29,18 @@ pub(crate) struct JobsPlan {
     pub ends_job: bool,
     /// It has a deadline.
     pub timed: bool,
+    /// Tells of what it lets go on how far the job has come.
+    pub progress: Option<Arc<Expression>>,
+}
+
+/// Checks the expression that tells how far a job has come.
+pub fn check_progress(node: &Node) -> Result<(), Vec<Issue>> {
+    compile(node).map(drop)
+}
+
+/// Payloads differ from stage to stage: nothing is known of their types.
+fn compile(node: &Node) -> Result<Expression, Vec<Issue>> {
+    Expression::compile(node, &Kind::any(), Purpose::Value)
 }
 
 impl JobsPlan {
@@ -38,7 +52,10 @@ impl JobsPlan {
         // By the name of the topic: the name of an output that a filter writes could be the same.
         let undo = stage.undo().map(|_| OutputIds::new(&pipeline.name, &format!("{}.undo", stage.name), ""));
         let (ends_job, timed) = (stage.ends_job, stage.deadline.is_some());
-        Some(Self { gives_result, undo, ends_job, timed, ..Self::of_source(pipeline, topics)? })
+        // It was compiled when the pipeline was checked, and is again: an expression belongs to one run.
+        let says = jobs.progress.as_ref().filter(|_| stage.compensates.is_none());
+        let progress = says.and_then(|node| compile(node).ok()).map(Arc::new);
+        Some(Self { gives_result, undo, ends_job, timed, progress, ..Self::of_source(pipeline, topics)? })
     }
 
     /// Of a source.
@@ -60,7 +77,8 @@ impl JobsPlan {
 
     fn new(notes: Arc<str>, partitions: i32) -> Self {
         let (gives_result, ends_job, timed) = (false, false, false);
-        Self { notes, partitions, gives_result, reply: None, callback: None, undo: None, ends_job, timed }
+        let (reply, callback, undo, progress) = (None, None, None, None);
+        Self { notes, partitions, gives_result, reply, callback, undo, ends_job, timed, progress }
     }
 
     #[cfg(test)]

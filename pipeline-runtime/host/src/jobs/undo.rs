@@ -117,7 +117,13 @@ impl Undo {
                 let (stage, code, message) = (note.stage.to_string(), code.to_string(), message.to_string());
                 self.error = Some(Failed { stage, code, message, at: note.at });
             }
-            What::Parked | What::Accepted | What::Scheduled { .. } | What::TakenBack | What::Cancel | What::Passed => {}
+            What::Parked
+            | What::Accepted
+            | What::Scheduled { .. }
+            | What::TakenBack
+            | What::Cancel
+            | What::Progress
+            | What::Passed => {}
         }
         // Below zero only where notes are missing.
         (self.open, self.letters) = (self.open.max(0), self.letters.max(0));

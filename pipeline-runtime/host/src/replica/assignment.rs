@@ -45,6 +45,7 @@ impl Replica {
                 self.trim.add(slot, ages, restored.time());
                 tracing::debug!(stage = %self.cx.plan.group, slot, count, "dedup state restored");
             }
+            self.restore_kept(slot)?;
             let epoch = assignments[0].epoch;
             for (input, (start, assignment)) in starts.iter().zip(&assignments).enumerate() {
                 self.epochs.insert((slot, input as u16), assignment.epoch);
@@ -195,11 +196,11 @@ impl Replica {
             return Ok(());
         }
         let late = self.leaving_since.is_none_or(|since| since.elapsed() > HAND_OVER);
-        if !late && self.engine.in_flight(&self.leaving) {
+        if !late && self.engine.in_flight(&self.leaving) && !self.can_go_on_elsewhere(&self.leaving) {
             return Ok(());
         }
         self.send_released()?;
-        if self.engine.has_uncommitted() {
+        if self.engine.has_uncommitted() || self.txn.said.is_some() {
             self.commit()?;
         }
         let slots = std::mem::take(&mut self.leaving);
@@ -228,6 +229,7 @@ impl Replica {
         for slot in slots {
             self.trim.slots.remove(slot);
             self.parking.forget(*slot);
+            self.kept.forget(*slot);
             self.at_end.retain(|(known, _)| known != slot);
             self.scans.retain(|scan| scan.slot != *slot);
             let topics: Vec<std::sync::Arc<str>> = self.topics().cloned().collect();
@@ -257,12 +259,19 @@ impl Replica {
         self.leveled.iter_mut().for_each(leveled::Leveled::clear);
         let mut batches = Vec::new();
         while self.engine.in_flight(&slots) && Instant::now() < deadline && !self.cx.stop.aborted() {
+            if self.can_go_on_elsewhere(&slots) {
+                break;
+            }
             self.poll(&mut batches, true)?;
             batches.clear();
             self.collect_calls();
+            if self.said_due(true) {
+                self.send_released()?;
+                self.commit()?;
+            }
         }
         self.send_released()?;
-        if self.engine.has_uncommitted() {
+        if self.engine.has_uncommitted() || self.txn.said.is_some() {
             self.commit()?;
         }
         // All is committed: what cannot be deleted now is deleted by the next owner.

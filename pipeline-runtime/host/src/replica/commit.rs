@@ -59,13 +59,19 @@ impl Replica {
         if !self.txn.outgoing.is_empty() && !self.send()? {
             return Ok(());
         }
-        let positions = self.positions(plan.positions);
+        let positions = self.with_those_of_keepers(plan.positions);
+        let positions = self.positions(positions);
         let committed = self.member.commit(&positions);
         if !self.settle(committed)? {
             return Ok(());
         }
         self.engine.committed(self.clock.now());
         self.aborts.committed();
+        self.kept.committed();
+        for done in self.txn.waiting.drain(..) {
+            // A call that has ended meanwhile does not wait any more.
+            let _ = done.send(());
+        }
         for place in self.txn.letters.drain(..) {
             self.refused.remove(&place);
         }
@@ -125,6 +131,7 @@ impl Replica {
     /// Throws the open transaction away and reads again from the last commit.
     pub(super) fn rewind(&mut self) -> LogResult<()> {
         self.txn = Transaction::default();
+        self.kept.aborted();
         // It is read again with the rest.
         self.leveled.iter_mut().for_each(leveled::Leveled::clear);
         self.member.abort()?;

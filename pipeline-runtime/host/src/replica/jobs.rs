@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use millstream_engine::Fate;
+use millstream_engine::{Fate, Place};
 use millstream_log::Outgoing;
 
 use super::{Replica, Runner};
 use crate::ids;
 use crate::input::Input;
-use crate::jobs::{Asked, Callback, JobsPlan, Note, Payload, Stopped, What, keep};
+use crate::jobs::{Asked, Callback, JobsPlan, Note, Payload, Percent, Stopped, What, keep};
 use crate::outputs::Written;
 use crate::plan::StagePlan;
 use crate::retry_topic::Reason;
@@ -38,23 +38,25 @@ impl Replica {
         let is_cut_off = |why| !self.cx.plan.compensates && (!can_be_undone || why == Stopped::Deadline);
         let tickets = calls.of(|input| stopping.of(ids::root(&input.id)).is_some_and(is_cut_off));
         let now = self.clock.now();
-        for (ticket, _, input) in calls.give_back(&tickets) {
-            if let Some(fate) = self.dropped_with_job(&input) {
+        for (ticket, place, input) in calls.give_back(&tickets) {
+            if let Some(fate) = self.dropped_with_job(place, &input) {
                 self.engine.finish(ticket, fate, now);
             }
         }
     }
 
     /// The fate of a record whose job is stopped.
-    pub(super) fn dropped_with_job(&self, input: &Input) -> Option<Fate<Input, Written>> {
+    pub(super) fn dropped_with_job(&mut self, place: Place, input: &Input) -> Option<Fate<Input, Written>> {
         // What undoes a job that was stopped has to run.
         self.cx.plan.jobs.as_ref().filter(|_| !self.cx.plan.compensates)?;
         let why = self.cx.stopping.of(ids::root(&input.id))?;
-        Some(Fate::Dropped(why.word(), of(&self.cx.plan, input, What::Dropped).into_iter().collect()))
+        let mut written: Written = of(&self.cx.plan, input, What::Dropped).into_iter().collect();
+        self.end_kept(place, input, &mut written);
+        Some(Fate::Dropped(why.word(), written))
     }
 
     /// Adds the note of a record that went on to what it became.
-    pub(super) fn note_forwarded(&self, input: &Input, written: &mut Written) {
+    pub(super) fn note_forwarded(&self, input: &Input, written: &mut Written, progress: Option<Percent>) {
         let plan = &self.cx.plan;
         let Some(jobs) = &plan.jobs else { return };
         let readers = |o: &Outgoing| plan.outputs.iter().find(|p| p.topic == o.to.topic).map_or(0, |p| p.readers);
@@ -77,13 +79,20 @@ impl Replica {
             let kept: Vec<Outgoing> = written.iter().enumerate().map(keep).collect();
             written.extend(kept);
         }
-        written.extend(of(plan, input, What::Forwarded { births, result, into }));
+        let forwarded = about(plan, input, What::Forwarded { births, result, into });
+        written.extend(forwarded.map(|(note, jobs)| note.with(progress).write(jobs, ids::root(&input.id))));
     }
 }
 
 /// The note of what became of a record; nothing where jobs are not tracked, or the record belongs to none.
 pub(super) fn of(plan: &StagePlan, input: &Input, what: What<'_>) -> Option<Outgoing> {
     about(plan, input, what).map(|(note, jobs)| note.write(jobs, ids::root(&input.id)))
+}
+
+/// The note of how far a call for a record is.
+pub(super) fn progress(plan: &StagePlan, input: &Input, percent: Percent) -> Option<Outgoing> {
+    let (note, jobs) = about(plan, input, What::Progress)?;
+    Some(note.with(Some(percent)).write(jobs, ids::root(&input.id)))
 }
 
 fn about<'a>(plan: &'a StagePlan, input: &Input, what: What<'a>) -> Option<(Note<'a>, &'a JobsPlan)> {

@@ -7,6 +7,7 @@ mod aborts;
 mod assignment;
 mod commit;
 mod jobs;
+mod keeping;
 mod leveled;
 mod parking;
 mod replaying;
@@ -17,22 +18,25 @@ mod work;
 pub use parking::BREAKER_OPEN;
 pub use trim::Ages;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use millstream_engine::{Engine, EngineConfig, Place};
+use millstream_expr::ExprState;
 use millstream_log::{
     Batch, Budget, Class, Event, Log, LogError, LogResult, Member, MemberConfig, Outgoing, TopicPartition,
 };
+use tokio::sync::oneshot;
 
 use crate::calls::Calls;
 use crate::chain::ComputeChain;
+use crate::checkpoints::Checkpoints;
 use crate::clock::Clock;
 use crate::growth::Gate;
 use crate::input::Input;
-use crate::jobs::Stopping;
+use crate::jobs::{Percent, Stopping};
 use crate::outputs::{OutputWriter, Written};
 use crate::plan::StagePlan;
 use crate::shared::{InHand, ReplicaStatus, Stop};
@@ -100,6 +104,12 @@ pub(crate) struct Replica {
     scans: Vec<scan::Scan>,
     /// Which change of the jobs that are stopped was obeyed.
     stopped: u64,
+    /// What its calls keep.
+    kept: Checkpoints,
+    /// Where what goes on tells how far its job has come.
+    progress: Option<ExprState>,
+    /// How far the call was that is just being concluded, where nobody was told yet.
+    last_word: Option<Percent>,
     /// Records whose outputs the log refused: how often, and why.
     refused: HashMap<Place, (u32, String)>,
 }
@@ -116,7 +126,7 @@ pub(crate) enum Left {
 /// How filters run.
 enum Runner {
     Inline(ComputeChain),
-    Calls(Calls),
+    Calls(Box<Calls>),
 }
 
 /// What was sent since the last commit.
@@ -130,6 +140,12 @@ struct Transaction {
     letters: Vec<Place>,
     /// Outputs to stages' topics, for the summary.
     outputs: u64,
+    /// Since when it holds words of calls, which end no record.
+    said: Option<Instant>,
+    /// Partitions whose calls keep something by it.
+    keeps: BTreeSet<u32>,
+    /// Who waits until that is durable.
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 /// Longest wait of a poll when nothing is due.
@@ -175,7 +191,7 @@ impl Replica {
         };
         let runner = match ComputeChain::build(&plan.filters) {
             Some(chain) => Runner::Inline(chain),
-            None => Runner::Calls(Calls::new(&plan, cx.runtime.clone(), member.waker())),
+            None => Runner::Calls(Box::new(Calls::new(&plan, cx.runtime.clone(), member.waker()))),
         };
         let mut engine = Engine::new(config, fastrand::u64(..));
         if plan.jobs.is_some() {
@@ -202,6 +218,9 @@ impl Replica {
             alone: plan.singleton.then(Alone::new),
             scans: Vec::new(),
             stopped: 0,
+            kept: Checkpoints::default(),
+            progress: plan.jobs.as_ref().and_then(|jobs| jobs.progress.as_ref()).map(|_| ExprState::new()),
+            last_word: None,
             refused: HashMap::new(),
             cx,
         })
@@ -245,12 +264,13 @@ impl Replica {
             self.admit(batch)?;
         }
         self.collect_calls();
+        self.tell_progress();
         self.cancel_overdue();
         self.cancel_stopped();
         let unfinished = if paused { false } else { self.work_on()? };
         self.send_released()?;
         let idle = waiting && !got && !unfinished;
-        if self.engine.commit_due(self.clock.now(), idle) {
+        if self.engine.commit_due(self.clock.now(), idle) || self.said_due(idle) {
             self.commit()?;
         }
         self.finish_leaving()?;
@@ -306,7 +326,8 @@ impl Replica {
             None => IDLE_POLL,
         };
         let due = if self.scans.is_empty() { due } else { due.min(PAUSE) };
-        if self.engine.has_uncommitted() { due.min(IDLE_GAP).max(Duration::from_millis(1)) } else { due }
+        let uncommitted = self.engine.has_uncommitted() || self.txn.said.is_some();
+        if uncommitted { due.min(IDLE_GAP).max(Duration::from_millis(1)) } else { due }
     }
 
     fn on_event(&mut self, event: Event) -> LogResult<()> {

@@ -146,6 +146,7 @@ impl Replica {
     pub(super) fn cancel_overdue(&mut self) {
         let now = self.clock.now();
         let overdue = self.engine.overdue(now);
+        let overdue = self.but_those_that_keep(overdue, now);
         let Runner::Calls(calls) = &mut self.runner else { return };
         for (ticket, place, input) in calls.give_back(&overdue) {
             let failure = Failure::transient("timeout", "no answer before its key was set aside");

@@ -9,9 +9,11 @@ use millstream_log::{Batch, LogResult};
 
 use super::commit::engine_error;
 use super::{Replica, Runner, WORK_SLICE, jobs};
+use crate::calls::Starting;
 use crate::chain::Ended;
 use crate::dead_letter::{self, Reason};
 use crate::held;
+use crate::ids;
 use crate::input::Input;
 use crate::jobs::{What, cut};
 use crate::outputs::Written;
@@ -84,7 +86,9 @@ impl Replica {
             Task::Move => return self.move_copy(ticket, place, input, now),
             Task::Park(why) => return self.park(ticket, place, input, attempt, why, now),
         }
-        if let Some(fate) = self.dropped_with_job(&input) {
+        if !self.must_be_known(place, &input)
+            && let Some(fate) = self.dropped_with_job(place, &input)
+        {
             self.engine.finish(ticket, fate, now);
             return;
         }
@@ -102,18 +106,31 @@ impl Replica {
                 // Nothing is called, so whatever did not fail is as good as an answer.
                 self.conclude(ticket, place, input, ended, true, now);
             }
-            Runner::Calls(calls) => calls.start(ticket, place, input, record, attempt),
+            Runner::Calls(calls) => {
+                let before = if self.kept.is_empty(place.slot) {
+                    Vec::new()
+                } else {
+                    let plan = &self.cx.plan;
+                    self.kept.of(place.slot, &ids::call_id(&plan.pipeline, &plan.stage, &input.id))
+                };
+                calls.start(Starting { ticket, place, input, record, attempt }, before);
+            }
         }
     }
 
     /// Takes the answers of calls that have ended.
     pub(super) fn collect_calls(&mut self) {
         let Runner::Calls(calls) = &mut self.runner else { return };
-        let answers = calls.collect();
+        let (said, ended) = calls.collect();
         let now = self.clock.now();
-        for answer in answers {
+        self.hear(said, now);
+        for (ticket, ran) in ended {
+            let Runner::Calls(calls) = &mut self.runner else { return };
+            let Some(answer) = calls.land(ticket, ran) else { continue };
+            self.last_word = answer.percent;
             self.conclude(answer.ticket, answer.place, answer.input, answer.ended, answer.answered, now);
         }
+        self.last_word = None;
     }
 
     /// Drops calls whose records are no longer ours.
@@ -136,6 +153,7 @@ impl Replica {
         }
         let fate = match ended {
             Ended::Forwarded(records) => {
+                let progress = self.progress_of(&records);
                 let codec = &self.cx.plan.inputs[usize::from(input.input)].codec;
                 let written = self.writer.write(&self.cx.plan, codec, &input.id, input.replay.as_ref(), records);
                 let written = match &guard {
@@ -144,7 +162,8 @@ impl Replica {
                 };
                 match written {
                     Ok(mut written) => {
-                        self.note_forwarded(&input, &mut written);
+                        self.note_forwarded(&input, &mut written, progress);
+                        self.end_kept(place, &input, &mut written);
                         Fate::Forwarded(written)
                     }
                     Err(failure) => self.letter(
@@ -159,7 +178,9 @@ impl Replica {
                 }
             }
             Ended::Dropped(reason) => {
-                Fate::Dropped(reason, jobs::of(&self.cx.plan, &input, What::Dropped).into_iter().collect())
+                let mut written: Written = jobs::of(&self.cx.plan, &input, What::Dropped).into_iter().collect();
+                self.end_kept(place, &input, &mut written);
+                Fate::Dropped(reason, written)
             }
             Ended::Failed(at, failure) => {
                 let filter = self.filter_name(at);
@@ -193,7 +214,9 @@ impl Replica {
         let after_ms = failure.retry_after.map(|d| d.as_millis() as u64);
         self.parking.failed(failure);
         input.note_failure(failure, self.filter_name(at));
-        if self.too_old(&input, now) {
+        // A call that was cut off while it was under way has not failed: there was no attempt.
+        let under_way = at == usize::MAX && self.keeps(place, &input);
+        if !under_way && self.too_old(&input, now) {
             let attempts = input.attempts;
             return self.end_too_old(ticket, place, input, attempts, true, now);
         }
@@ -247,7 +270,7 @@ impl Replica {
 
     #[expect(clippy::too_many_arguments, reason = "what a letter says, and whose it is")]
     fn letter(
-        &self,
+        &mut self,
         ticket: Ticket,
         place: Place,
         input: &Input,
@@ -269,7 +292,7 @@ impl Replica {
     }
 
     /// The dead letter, and where it holds its key the mark of that. A letter that had to leave its key out holds none.
-    fn buried(&self, ticket: Ticket, place: Place, input: &Input, reason: &Reason<'_>) -> Fate<Input, Written> {
+    fn buried(&mut self, ticket: Ticket, place: Place, input: &Input, reason: &Reason<'_>) -> Fate<Input, Written> {
         let (plan, slot) = (&self.cx.plan, place.slot as i32);
         let holds = reason.refused < 2 && self.engine.may_hold(ticket);
         let mut written = Written::from_elem(dead_letter::letter(plan, input, slot, reason, holds), 1);
@@ -278,11 +301,11 @@ impl Replica {
         let (code, message) = (Cow::Borrowed(reason.code), Cow::Borrowed(cut(reason.message)));
         let dead = What::Dead { code, message, ends_job };
         written.extend(jobs::of(plan, input, dead));
-        if !holds {
-            return Fate::DeadLettered(written);
+        if holds {
+            written.push(held::mark(plan, input, slot, reason));
         }
-        written.push(held::mark(plan, input, slot, reason));
-        Fate::Held(written)
+        self.end_kept(place, input, &mut written);
+        if holds { Fate::Held(written) } else { Fate::DeadLettered(written) }
     }
 
     fn filter_name(&self, at: usize) -> String {

@@ -46,6 +46,7 @@ impl FilterSpec for Pass {
             reads_value: false,
             build: Arc::new(|| Built::Compute(Box::new(Pass))),
             warnings: Vec::new(),
+            long: None,
         })
     }
 }

@@ -76,6 +76,7 @@ impl FilterSpec for Spec {
             reads_value: false,
             build: Arc::new(move || Built::Call(Arc::clone(&calls) as Arc<dyn Call>)),
             warnings: Vec::new(),
+            long: None,
         })
     }
 }

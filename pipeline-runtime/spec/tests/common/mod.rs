@@ -73,7 +73,7 @@ impl FilterSpec for Pretend {
     fn check(&self, with: &Node, cx: &CheckContext<'_>) -> Result<Checked, Vec<Issue>> {
         let (outputs, types) = (self.check)(with, cx)?;
         let build = Arc::new(|| Built::Compute(Box::new(Nothing)));
-        Ok(Checked { outputs, types, effects: false, reads_value: true, build, warnings: Vec::new() })
+        Ok(Checked { outputs, types, effects: false, reads_value: true, build, warnings: Vec::new(), long: None })
     }
 }
 
@@ -179,18 +179,23 @@ pub fn registry() -> Registry {
     ];
     let all = all.map(|(name, schema, check)| Arc::new(Pretend { name, schema, check }) as Arc<dyn FilterSpec>);
     let made = |node: &Node| expression(node, &Kind::any()).map(|()| Kind::any_object());
-    Registry::new(all).with_generator(made).with_schedule(made).with_callback(|_| {
-        let build = || Built::Compute(Box::new(Nothing));
-        let checked = Checked {
-            outputs: Outputs::Single,
-            types: vec![Kind::any()],
-            effects: true,
-            reads_value: false,
-            build: Arc::new(build),
-            warnings: Vec::new(),
-        };
-        Ok((checked, Judge::new(Arc::new(|_| Ok(())))))
-    })
+    Registry::new(all)
+        .with_generator(made)
+        .with_schedule(made)
+        .with_progress(move |node| made(node).map(drop))
+        .with_callback(|_| {
+            let build = || Built::Compute(Box::new(Nothing));
+            let checked = Checked {
+                outputs: Outputs::Single,
+                types: vec![Kind::any()],
+                effects: true,
+                reads_value: false,
+                build: Arc::new(build),
+                warnings: Vec::new(),
+                long: None,
+            };
+            Ok((checked, Judge::new(Arc::new(|_| Ok(())))))
+        })
 }
 
 pub fn run(yaml: &str) -> Verdict {

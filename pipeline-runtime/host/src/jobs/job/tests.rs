@@ -301,3 +301,29 @@ proptest! {
         prop_assert_eq!(found, wanted);
     }
 }
+
+/// A word about progress counts nothing, wherever it stands and however often it comes.
+#[test]
+fn progress_is_what_was_said_last_and_counts_nothing() {
+    let said = |note: Note<'static>, percent: f64| note.with(Percent::of(percent));
+    let progress = |percent| said(note("split", What::Progress), percent);
+    // The first word of a job may be that of a call of its first stage.
+    let mut notes = vec![root(progress(10.0))];
+    let first = sum(&notes);
+    assert_eq!((first.state, first.open, first.progress), (JobState::Running, 0, Percent::of(10.0)));
+    assert!(first.is_open() && !root(progress(1.0)).says_nothing_new() && progress(1.0).says_nothing_new());
+    notes.push(root(progress(30.0)));
+    notes.push(root(note("split", forwarded(2))));
+    assert_eq!((sum(&notes).open, sum(&notes).progress), (2, Percent::of(30.0)));
+    notes.push(said(note("bill", forwarded(0)), 60.0));
+    notes.push(progress(50.0));
+    assert_eq!((sum(&notes).state, sum(&notes).progress), (JobState::Running, Percent::of(50.0)));
+    notes.push(note("bill", forwarded(0)));
+    notes.push(progress(50.0));
+    let done = sum(&notes);
+    assert_eq!((done.state, done.open, done.progress), (JobState::Done, 0, Percent::of(50.0)));
+    assert_eq!(done.stages.iter().map(|s| s.forwarded).collect::<Vec<_>>(), [1, 2]);
+    // What an older version wrote has none.
+    let old = serde_json::to_value(JobStatus { progress: None, ..done }).unwrap();
+    assert!(old.get("progress").is_none() && serde_json::from_value::<JobStatus>(old).is_ok());
+}

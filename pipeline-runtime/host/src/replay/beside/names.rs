@@ -165,7 +165,8 @@ fn rename(pipeline: &mut Pipeline, own: &str) -> LogResult<()> {
     for stage in &mut pipeline.stages {
         // Nobody is there to decide about its letters: what it would hold, it would never show.
         stage.hold_key = false;
-        for name in [&mut stage.group, &mut stage.dlq, &mut stage.state, &mut stage.retry_topic] {
+        for name in [&mut stage.group, &mut stage.dlq, &mut stage.state, &mut stage.retry_topic, &mut stage.checkpoints]
+        {
             *name = moved(name);
         }
         for output in &mut stage.outputs {
@@ -174,7 +175,7 @@ fn rename(pipeline: &mut Pipeline, own: &str) -> LogResult<()> {
         }
     }
     let names: BTreeSet<&String> = topics.values().collect();
-    let side = pipeline.stages.iter().flat_map(|s| [&s.dlq, &s.state, &s.retry_topic]);
+    let side = pipeline.stages.iter().flat_map(|s| [&s.dlq, &s.state, &s.retry_topic, &s.checkpoints]);
     if names.len() < topics.len() || side.into_iter().any(|s| names.contains(s)) {
         let message =
             format!("two topics of `{live}` would have one name under `{own}`: give one of them another `to`");

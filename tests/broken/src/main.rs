@@ -67,6 +67,8 @@ pub(crate) enum Break {
     SeenLast,
     /// Records of sources are acknowledged when they are handed over, and written with those that come later.
     HastyAnswers,
+    /// What calls keep is acknowledged and not written.
+    CheckpointsForgotten,
     /// Rows are removed from their outbox before the commit of their records.
     RemovedFirst,
 }
@@ -86,6 +88,7 @@ const BREAKS: &[(&str, Break)] = &[
     ("seen_first", Break::SeenFirst),
     ("seen_last", Break::SeenLast),
     ("hasty_answers", Break::HastyAnswers),
+    ("checkpoints_forgotten", Break::CheckpointsForgotten),
     ("removed_first", Break::RemovedFirst),
 ];
 

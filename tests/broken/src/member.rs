@@ -49,6 +49,7 @@ impl BrokenMember {
             | Break::ParkedFirst
             | Break::NotesFirst
             | Break::SeenFirst
+            | Break::CheckpointsForgotten
             | Break::ReplayForgotten => {
                 let frozen = spring(Moment::InCommit);
                 (frozen, self.real.commit(positions))
@@ -102,6 +103,10 @@ impl MemberLayer for BrokenMember {
         self.trap.watch(records, &mut self.watched);
         match self.breaks {
             Break::Nothing | Break::AllPassed | Break::HastyAnswers | Break::RemovedFirst | Break::ReplayForgotten => {
+                self.real.send(records)
+            }
+            Break::CheckpointsForgotten => {
+                records.retain(|r| !r.to.topic.ends_with(".checkpoints"));
                 self.real.send(records)
             }
             Break::PositionsFirst | Break::NoFencing => {

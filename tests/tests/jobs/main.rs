@@ -3,6 +3,7 @@
 
 mod api;
 mod callbacks;
+mod polled;
 mod replies;
 mod stopped;
 mod undone;
@@ -263,8 +264,8 @@ fn what_cannot_be_tracked_is_said() {
     assert!(taken.contains("a stage is called `jobs`"), "{taken}");
     let unknown = refused("jobs: { result: bil }\n", &stage("bill", ""));
     assert!(unknown.contains("did you mean `bill`?"), "{unknown}");
-    let later = refused("jobs: { progress: .n }\n", &stage("a", ""));
-    assert!(later.contains("not supported yet"), "{later}");
+    let none = refused("jobs: { progress: .a + }\n", &stage("a", ""));
+    assert!(none.contains("p.yaml:3:23"), "{none}");
     let untracked =
         site.write("p.yaml", &format!("apiVersion: millstream/v1\npipeline: p\n{source}stages:\n{}", stage("a", "")));
     site.produce("raw", &["{}".to_owned()], &["--create"]);

@@ -283,6 +283,10 @@ impl Files for Beside {
             Err(_) => Found::Unknown,
         }
     }
+
+    fn place(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
 }
 
 fn bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {

@@ -18,7 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("millstream-engine", &["millstream-filter-api"]),
     ("millstream-spec", &["millstream-filter-api"]),
     ("millstream-filters-std", &["millstream-filter-api", "millstream-expr", "millstream-codec"]),
-    ("millstream-filters-io", &["millstream-filter-api", "millstream-expr", "millstream-codec"]),
+    ("millstream-pgclient", &[]),
+    ("millstream-filters-io", &["millstream-filter-api", "millstream-expr", "millstream-codec", "millstream-pgclient"]),
     ("millstream-embedded", &["millstream-filter-api", "millstream-log"]),
     ("millstream-kafka", &["millstream-filter-api", "millstream-log"]),
     (
@@ -34,7 +35,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("millstream-serve", &["millstream-host", "millstream-spec"]),
     ("millstream-objects", &["millstream-filter-api", "millstream-host", "millstream-log", "millstream-spec"]),
-    ("millstream-postgres", &["millstream-filter-api", "millstream-host", "millstream-log", "millstream-spec"]),
+    (
+        "millstream-postgres",
+        &["millstream-filter-api", "millstream-host", "millstream-log", "millstream-pgclient", "millstream-spec"],
+    ),
 ];
 
 /// Crates of others that must not be reached from a crate of ours, by any way.

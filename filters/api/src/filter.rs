@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +47,11 @@ pub trait Files {
     /// What stands at a path, without reading it.
     fn look(&self, _path: &Path) -> Found {
         Found::Unknown
+    }
+
+    /// The path as the process has it, for what is opened later, while the pipeline runs.
+    fn place(&self, path: &Path) -> PathBuf {
+        path.to_owned()
     }
 }
 

@@ -7,7 +7,10 @@
 //! Start reading at [`registry`], then `http/mod.rs`.
 
 mod http;
+mod into;
 mod public;
+mod secrets;
+mod sql;
 mod webhook;
 
 use std::sync::Arc;
@@ -18,5 +21,5 @@ pub use webhook::{Judge, callbacks};
 
 /// All filters of this crate, by name.
 pub fn registry() -> Vec<Arc<dyn FilterSpec>> {
-    vec![Arc::new(http::HttpSpec)]
+    vec![Arc::new(http::HttpSpec), Arc::new(sql::SqlSpec)]
 }

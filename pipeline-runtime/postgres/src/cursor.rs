@@ -22,7 +22,7 @@ use crate::place::{After, Place};
 use crate::plan::{Plan, plan};
 use crate::row::{BYTES, Taken, fitting};
 use crate::table::{self, raw, text};
-use crate::trouble::Trouble;
+use millstream_pgclient::Trouble;
 
 /// What a table is asked.
 pub(crate) struct Look {

@@ -1,7 +1,8 @@
 //! PostgreSQL as a source: `source: { postgres: … }`.
 //!
 //! Start reading at [`Postgres`]. `outbox.rs` takes rows and removes them, `cursor.rs` follows a table that stays;
-//! `link.rs` is the task that talks to the server, `table.rs` what a table has, `url.rs` and `tls.rs` the way there.
+//! `link.rs` is the task that talks to the server, `table.rs` what a table has. The way there is the crate
+//! `millstream-pgclient`.
 
 mod cursor;
 mod ids;
@@ -11,9 +12,6 @@ mod place;
 mod plan;
 mod row;
 mod table;
-mod tls;
-mod trouble;
-mod url;
 
 use std::time::Duration;
 

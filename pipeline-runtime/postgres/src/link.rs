@@ -14,9 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{AsyncMessage, Client};
 
-use crate::tls::Tls;
-use crate::trouble::Trouble;
-use crate::url;
+use millstream_pgclient::{Target, Tls, Trouble};
 
 /// One question in all its attempts.
 pub(crate) trait Table: Send + 'static {
@@ -160,7 +158,7 @@ impl<T: Table> Way<T> {
 }
 
 async fn connect(looks: &Looks, wake: &Arc<Notify>) -> Result<Client, Trouble> {
-    let target = url::parse(looks.url.reveal())?;
+    let target = Target::parse(looks.url.reveal())?;
     let tls = Tls::new(&target)?;
     let (client, mut connection) = target.config.connect(tls).await?;
     let wake = Arc::clone(wake);

@@ -21,7 +21,7 @@ use crate::ids::{self, ROOM};
 use crate::link::{Link, Table};
 use crate::row::{BYTES, Taken, fitting};
 use crate::table::{self, Described, column, quoted, raw};
-use crate::trouble::Trouble;
+use millstream_pgclient::Trouble;
 
 /// What is to be removed before the next rows are read.
 pub(crate) struct Remove {

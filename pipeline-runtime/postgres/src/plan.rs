@@ -2,7 +2,7 @@
 
 use crate::cursor::Wanted;
 use crate::table::{Column, Described, column, quoted};
-use crate::trouble::Trouble;
+use millstream_pgclient::Trouble;
 
 /// What is asked of a table.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Client, Row};
 
-use crate::trouble::Trouble;
+use millstream_pgclient::Trouble;
 
 /// A table as it stands in the database.
 #[derive(Clone, Debug)]

@@ -1,14 +1,13 @@
 //! What is sent of a record, and what an answer does to it: decisions without I/O.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use millstream_codec::{Codec, Coercion, encode_value};
 use millstream_filter_api::{Failure, OwnedValuePath, Payload, Touched, Value};
 
 use super::answer::{Answer, invalid};
+use crate::into::Into;
 
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 const BYTES: &str = "application/octet-stream";
 
@@ -87,17 +86,8 @@ pub(super) fn insert(payload: &mut Payload, into: &Into, answer: Answer) -> Resu
         Answer::Json(json) => json.value().cloned().unwrap_or(Value::Null),
         Answer::Text(text) => readable(text)?,
     };
-    if let Some(payload) = payload.value_mut(&into.touched) {
-        payload.insert(&into.path, value);
-    }
+    into.set(payload, value);
     Ok(())
-}
-
-/// The field that takes the answer.
-pub(super) struct Into {
-    pub path: OwnedValuePath,
-    /// The part of the path that is sure to be one place.
-    pub touched: Arc<[OwnedValuePath]>,
 }
 
 fn readable(text: Bytes) -> Result<Value, Failure> {
@@ -147,6 +137,8 @@ fn starts_json(raw: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn json(text: &'static str) -> Payload {

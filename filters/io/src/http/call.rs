@@ -9,7 +9,7 @@ use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::response::Parts;
-use millstream_expr::{ExprState, room_for};
+use millstream_expr::ExprState;
 use millstream_filter_api::units::show_duration;
 use millstream_filter_api::{Call, CallContext, CallFuture, Called, Class, Failure, Outcome, Record};
 
@@ -60,15 +60,9 @@ impl Call for Http {
 impl Http {
     async fn attempt(&self, record: &mut Record, cx: &CallContext) -> Result<(), Failure> {
         let plan = &*self.plan;
-        if let Taken::Field(into) = &plan.taken
-            && let Some(value) = record.payload.value()
-        {
+        if let Taken::Field(into) = &plan.taken {
             // Before the call: its effect would be for nothing.
-            if !value.is_object() {
-                let message = format!("the payload is of type {}, and must be an object", value.kind_str());
-                return Err(Failure::data("not_an_object", message));
-            }
-            room_for(value, &into.path.segments).map_err(|message| Failure::data("not_an_object", message))?;
+            into.room(&record.payload)?;
         }
         let answer = match &plan.poll {
             Some(poll) => Some(self.poll(poll, record, cx).await?),

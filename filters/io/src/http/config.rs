@@ -1,24 +1,21 @@
 //! What stands under `http:`, checked.
 
 use std::collections::HashSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Uri};
 use millstream_expr::{Expression, Options, Purpose};
-use millstream_filter_api::{
-    CheckContext, Issue, Keys, Node, NodeKind, OwnedValuePath, ScalarStyle, field_path, nearest, units,
-};
-use vrl::path::OwnedSegment;
+use millstream_filter_api::{CheckContext, Issue, Keys, Node, NodeKind, nearest, units};
 
 use super::answer;
-use super::body::Into;
 use super::call::IDEMPOTENCY_KEY;
 use super::client::Client;
 use super::poll::Poll;
 use super::resolver::Reach;
-use super::secrets::Secrets;
+use crate::into::{Into, is_resolved};
+use crate::secrets::Secrets;
 
 const KEYS: &[&str] =
     &["body", "connect_timeout", "headers", "into", "keep", "max_response", "method", "poll", "timeout", "url"];
@@ -142,11 +139,6 @@ impl Plan {
     }
 }
 
-/// Whether a text is more than what stands in the file: a reference brought something in.
-fn is_resolved(node: &Node) -> bool {
-    matches!(node.kind, NodeKind::Text(_, ScalarStyle::Altered))
-}
-
 fn keep_secret(node: &Node, text: &str, secrets: &mut Secrets) {
     if is_resolved(node) {
         let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
@@ -263,11 +255,7 @@ fn taken(keys: &Keys<'_>, issues: &mut Vec<Issue>) -> Option<Taken> {
         issues.push(Issue::error(node.span, "conflicting_keys", message).help("give one of them"));
     }
     let (_, text) = keys.text("into", ".answer", issues)?;
-    let path = field_path(node, text).map_err(|issue| issues.push(issue)).ok()?;
-    // An index from the end may mean any element.
-    let from_end = |s: &&OwnedSegment| !matches!(s, OwnedSegment::Index(i) if *i < 0);
-    let settled: OwnedValuePath = path.segments.iter().take_while(from_end).cloned().collect::<Vec<_>>().into();
-    Some(Taken::Field(Into { touched: Arc::from([settled]), path }))
+    Into::at(node, text).map_err(|issue| issues.push(issue)).ok().map(Taken::Field)
 }
 
 pub(super) fn duration(node: &Node, key: &str, issues: &mut Vec<Issue>) -> Option<Duration> {

@@ -10,7 +10,6 @@ pub(crate) mod client;
 mod config;
 mod poll;
 pub(crate) mod resolver;
-mod secrets;
 
 use std::sync::Arc;
 

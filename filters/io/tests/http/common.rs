@@ -1,8 +1,8 @@
 //! Runs the filter as a pipeline file names it, one attempt at a time, without any host.
 
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use millstream_codec::{Codec, Coercion};
@@ -10,12 +10,23 @@ use millstream_filter_api::{Built, Call, CallContext, Failure, Files, Issue, Out
 use millstream_spec::model::Pipeline;
 use millstream_spec::{Registry, SourceFile, check};
 
-struct NoFiles;
+/// A folder for the tests of this process; no file is read at a check.
+struct Folder;
 
-impl Files for NoFiles {
+impl Files for Folder {
     fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
         Err(io::ErrorKind::NotFound.into())
     }
+
+    fn place(&self, path: &Path) -> PathBuf {
+        folder().join(path)
+    }
+}
+
+/// Where relative paths of filters lead.
+pub fn folder() -> &'static Path {
+    static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
+    FOLDER.path()
 }
 
 /// What `${env:…}` finds.
@@ -38,7 +49,7 @@ pub fn pipeline(fields: &str, filter: &str) -> Result<(Pipeline, Vec<Issue>), Ve
          - name: s\n    timeout: 20s\n    filters:\n      - {filter}\n"
     );
     let file = SourceFile { path: "p.yaml".into(), bytes: text.into_bytes() };
-    check(&file, &Registry::new(millstream_filters_io::registry()), &NoFiles, &environment)
+    check(&file, &Registry::new(millstream_filters_io::registry()), &Folder, &environment)
 }
 
 /// The filter, ready to be called.
@@ -54,7 +65,7 @@ impl Http {
 
     pub fn with(fields: &str, filter: &str) -> Self {
         let (pipeline, _) = pipeline(fields, filter).unwrap_or_else(|e| panic!("{filter}: {e:#?}"));
-        let Built::Call(call) = (pipeline.stages[0].filters[0].checked.build)() else { panic!("http calls out") };
+        let Built::Call(call) = (pipeline.stages[0].filters[0].checked.build)() else { panic!("it calls out") };
         Self { call, coercion: Coercion::new(&pipeline.sources[0].types) }
     }
 

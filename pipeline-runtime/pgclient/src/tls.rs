@@ -24,14 +24,14 @@ use crate::url::{Target, Trust};
 
 /// Makes TLS of connections.
 #[derive(Clone)]
-pub(crate) struct Tls(Arc<ClientConfig>);
+pub struct Tls(Arc<ClientConfig>);
 
 impl Tls {
     /// For a target.
     ///
     /// # Errors
     /// `postgres_tls`: the certificates cannot be read.
-    pub(crate) fn new(target: &Target) -> Result<Self, Trouble> {
+    pub fn new(target: &Target) -> Result<Self, Trouble> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let wrong = |e: Error| Trouble::new("postgres_tls", e.to_string());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -142,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for T
 }
 
 /// One connection to be made.
-pub(crate) struct Handshake {
+pub struct Handshake {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
@@ -159,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Hands
 }
 
 /// A connection under TLS.
-pub(crate) struct Stream<S>(Box<tokio_rustls::client::TlsStream<S>>);
+pub struct Stream<S>(Box<tokio_rustls::client::TlsStream<S>>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Stream<S> {
     fn channel_binding(&self) -> ChannelBinding {

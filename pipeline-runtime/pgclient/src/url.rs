@@ -11,7 +11,7 @@ use crate::trouble::Trouble;
 
 /// How far the other side is trusted, by the words of `sslmode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trust {
+pub enum Trust {
     /// Whoever answers: `disable`, `prefer`, `require`.
     Anybody,
     /// Whoever has a certificate of a known authority: `verify-ca`.
@@ -22,18 +22,26 @@ pub(crate) enum Trust {
 
 /// A database, and how it is reached.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub struct Target {
+    /// Host, user, database and what else the client is told.
     pub config: Config,
+    /// How far a certificate is looked at.
     pub trust: Trust,
     /// Certificates of authorities, in PEM; `None` is the machine's.
     pub roots: Option<PathBuf>,
 }
 
-/// Reads a URL as `psql` does. What it says of certificates is ours; all else is the client's.
-///
-/// # Errors
-/// `postgres_url`, without the URL: there is a password in it.
-pub(crate) fn parse(url: &str) -> Result<Target, Trouble> {
+impl Target {
+    /// Reads a URL as `psql` does. What it says of certificates is ours; all else is the client's.
+    ///
+    /// # Errors
+    /// `postgres_url`, without the URL: there is a password in it.
+    pub fn parse(url: &str) -> Result<Self, Trouble> {
+        parse(url)
+    }
+}
+
+fn parse(url: &str) -> Result<Target, Trouble> {
     let wrong = |what: String| Trouble::new("postgres_url", what);
     let (before, parameters) = url.split_once('?').unwrap_or((url, ""));
     let (mut mode, mut roots, mut others) = (None, None, Vec::new());

@@ -5,7 +5,7 @@ use tokio_postgres::error::SqlState;
 
 /// Why nothing came now. It is tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub struct Trouble {
     /// Stable.
     pub code: &'static str,
     /// For people; without secrets.
@@ -13,12 +13,13 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
-    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+    /// With a code and a text for people.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
 
     /// It did not answer in time.
-    pub(crate) fn slow(what: &str) -> Self {
+    pub fn slow(what: &str) -> Self {
         Self::new("postgres_slow", format!("the database did not {what} in time"))
     }
 }

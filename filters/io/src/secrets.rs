@@ -2,7 +2,7 @@
 
 /// Texts that came from outside the file, through `${env:…}` or `${file:…}`.
 #[derive(Default)]
-pub(super) struct Secrets {
+pub(crate) struct Secrets {
     /// The longest first, so that no part of one is left.
     words: Vec<String>,
 }
@@ -12,7 +12,7 @@ const SHORTEST: usize = 4;
 
 impl Secrets {
     /// Keeps a text and its parts: a server may send back any of them.
-    pub(super) fn keep(&mut self, text: &str) {
+    pub(crate) fn keep(&mut self, text: &str) {
         let parts = text.split(|c: char| c.is_whitespace() || "/?&=:,;@".contains(c));
         for word in parts.chain([text]).filter(|w| w.len() >= SHORTEST) {
             if !self.words.iter().any(|w| w == word) {
@@ -23,7 +23,7 @@ impl Secrets {
     }
 
     /// The same text with `***` in their place.
-    pub(super) fn mask(&self, mut text: String) -> String {
+    pub(crate) fn mask(&self, mut text: String) -> String {
         for word in &self.words {
             if text.contains(word.as_str()) {
                 text = text.replace(word.as_str(), "***");

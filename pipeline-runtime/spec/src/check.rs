@@ -218,7 +218,9 @@ fn meaning(
     source::keep_ids_apart(&mut sources);
     found.paths = said.iter().filter_map(source::served).collect();
     issues.extend(source::served_twice(&found.paths));
+    let all: Vec<&Said<'_>> = said.iter().collect();
     let linking = Linking {
+        tracked: jobs::are_tracked(node.get("jobs"), &sources, &all, &drafts),
         pipeline: &pipeline,
         sources: &sources,
         said: &said,

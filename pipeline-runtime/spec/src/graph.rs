@@ -44,6 +44,7 @@ fn readers(pipeline: &Pipeline, reads: &dyn Fn(&Input) -> bool, indent: &str, ou
         let mut line = stage.name.clone();
         let filters: Vec<&str> = stage.filters.iter().map(|f| f.name.as_str()).collect();
         let _ = match filters.as_slice() {
+            [] if stage.outputs.iter().all(|o| o.key.is_none()) => write!(line, ": begins jobs"),
             [] => write!(line, ": sets the key"),
             filters => write!(line, ": {}", filters.join(", ")),
         };

@@ -29,7 +29,7 @@ pub(crate) struct Tracking<'a> {
 }
 
 /// What needs to know how jobs stand, and where it says so.
-fn needed<'n>(cx: &Tracking<'n>, said: &[&Said<'n>]) -> Option<(&'n Node, &'static str)> {
+fn needed<'n>(sources: &[Source], said: &[&Said<'n>], drafts: &'n [Draft<'n>]) -> Option<(&'n Node, &'static str)> {
     let need = |(source, said): (&Source, &&Said<'n>)| match &source.kind {
         SourceKind::Schedule(ScheduleSource { overlap: Overlap::Skip | Overlap::Queue, .. }) => {
             Some((said.node.get("schedule")?.get("overlap")?, "`overlap` of a source"))
@@ -39,12 +39,24 @@ fn needed<'n>(cx: &Tracking<'n>, said: &[&Said<'n>]) -> Option<(&'n Node, &'stat
         }
         _ => None,
     };
-    cx.sources.iter().zip(said).find_map(need).or_else(|| {
+    sources.iter().zip(said).find_map(need).or_else(|| {
         let of = |draft: &'n Draft<'_>, key, what| Some((draft.node.get(key)?, what));
-        cx.drafts.iter().find_map(|d| {
+        drafts.iter().find_map(|d| {
             of(d, "compensate", "`compensate` of a stage").or_else(|| of(d, "deadline", "`deadline` of a stage"))
         })
     })
+}
+
+/// Whether jobs are tracked, as far as can be said before stages are linked.
+pub(crate) fn are_tracked<'n>(
+    node: Option<&Node>,
+    sources: &[Source],
+    said: &[&Said<'n>],
+    drafts: &'n [Draft<'n>],
+) -> bool {
+    let section = node.filter(|node| node.as_map().is_some());
+    let refused = section.and_then(|node| node.get("track")).is_some_and(|n| n.kind == NodeKind::Bool(false));
+    !refused && (section.is_some() || needed(sources, said, drafts).is_some())
 }
 
 /// Reads the section; `None` where jobs are not tracked. They are where it stands, and where a source needs it.
@@ -54,7 +66,7 @@ pub(crate) fn read<'n>(
     cx: &Tracking<'n>,
     issues: &mut Vec<Issue>,
 ) -> Option<Jobs> {
-    let needed = needed(cx, said);
+    let needed = needed(cx.sources, said, cx.drafts);
     let nothing = needed.map(|(at, _)| Node { kind: NodeKind::Map(Vec::new()), span: at.span });
     let node = node.filter(|node| node.as_map().is_some()).or(nothing.as_ref())?;
     let track = node.get("track");
@@ -84,23 +96,6 @@ pub(crate) fn read<'n>(
     if names.contains(&"jobs") {
         let message = "a stage is called `jobs`, and its topic would be that of the jobs";
         issues.push(Issue::error(at, "reserved_name", message).help("give the stage another name"));
-    }
-    for (n, source) in cx.sources.iter().enumerate() {
-        let readers: Vec<&str> = cx
-            .stages
-            .iter()
-            .filter(|s| s.inputs.iter().any(|i| i.source == Some(n)))
-            .map(|s| s.name.as_str())
-            .collect();
-        if let [first, second, ..] = readers[..] {
-            let message = format!(
-                "stages `{first}` and `{second}` read source `{}`: tracking jobs that begin in several stages is not \
-                 supported yet",
-                source.name
-            );
-            let issue = Issue::error(at, "not_supported_yet", message);
-            issues.push(issue.help("let one stage read it, and the others that stage"));
-        }
     }
     let topic = format!("{}.jobs", cx.pipeline);
     let reply = node.get("reply").map(reply);

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use millstream_filter_api::{Files, Issue, Node, Span};
 
 use crate::defaults::Options;
-use crate::inlets::{self, Inlets};
+use crate::inlets::{self, Begins, Inlets};
 use crate::model::{Format, Input, Output, Source, Stage, TopicSettings};
 use crate::outputs::{self, Placed};
 use crate::registry::Registry;
@@ -26,6 +26,8 @@ pub(crate) struct Linking<'a> {
     pub files: &'a dyn Files,
     pub topics: &'a TopicSettings,
     pub defaults: &'a Options,
+    /// Whether jobs are.
+    pub tracked: bool,
 }
 
 /// What a stage reads, by index.
@@ -69,7 +71,7 @@ pub(crate) fn link(drafts: &[Draft<'_>], cx: &Linking<'_>, issues: &mut Vec<Issu
         cx,
         drafts,
         upstream: Vec::new(),
-        inlets: Inlets::new(&[], &[]),
+        inlets: Inlets::new(&[], &[], Vec::new()),
         reached: vec![BTreeSet::new(); drafts.len()],
         done: drafts.iter().map(|_| None).collect(),
         read: vec![Vec::new(); drafts.len()],
@@ -78,7 +80,8 @@ pub(crate) fn link(drafts: &[Draft<'_>], cx: &Linking<'_>, issues: &mut Vec<Issu
     linker.upstream = (0..drafts.len()).map(|n| linker.upstream_of(n)).collect();
     let reads = |n: usize| linker.upstream.iter().flatten().any(|(u, _)| matches!(u, Upstream::Source(s) if *s == n));
     let read: Vec<bool> = (0..cx.sources.len()).map(reads).collect();
-    linker.inlets = Inlets::new(cx.sources, &read);
+    let begins = (0..cx.sources.len()).map(|n| linker.begins(n)).collect();
+    linker.inlets = Inlets::new(cx.sources, &read, begins);
     // With a name that is nobody's, who reads what is not known.
     if linker.upstream.iter().all(|all| !all.is_empty()) {
         linker.issues.extend(inlets::unread(cx.said, &read));
@@ -99,13 +102,24 @@ fn check_names(drafts: &[Draft<'_>], cx: &Linking<'_>, issues: &mut Vec<Issue>) 
             let issue = Issue::error(draft.span, "duplicate_name", format!("there are two stages `{}`", draft.name));
             issues.push(issue.help(format!("the first is at {}:{}", first.line, first.col)));
         } else {
-            issues.extend(inlets::taken_name(draft, cx.sources));
+            issues.extend(inlets::taken_name(draft, cx.sources, cx.tracked));
         }
         seen.entry(draft.name).or_insert(draft.span);
     }
 }
 
 impl<'n> Linker<'_, 'n> {
+    /// Whether the jobs of a source begin in a stage of ours, as several stages read it.
+    fn begins(&self, source: usize) -> Option<Begins> {
+        let is = |(u, _): &(Upstream, Option<&Node>)| matches!(u, Upstream::Source(s) if *s == source);
+        let readers = self.drafts.iter().zip(&self.upstream).filter(|(_, upstream)| upstream.iter().any(is));
+        let readers: Vec<&Draft<'_>> = readers.map(|(draft, _)| draft).collect();
+        // Who has none, or a short one, is to be given what comes again.
+        let windows: Option<Vec<_>> = readers.iter().map(|draft| draft.options.dedup.clone()).collect();
+        let dedup = windows.and_then(|all| all.into_iter().min_by_key(|dedup| dedup.window));
+        (self.cx.tracked && readers.len() > 1).then_some(Begins { dedup })
+    }
+
     /// What a stage reads, by the names of stages alone; outputs are looked up once they are known.
     fn upstream_of(&mut self, n: usize) -> Vec<(Upstream, Option<&'n Node>)> {
         let draft = &self.drafts[n];
@@ -211,8 +225,8 @@ impl<'n> Linker<'_, 'n> {
             match upstream {
                 Upstream::Source(s) => {
                     let source = &self.cx.sources[s];
-                    let input = self.inlets.input(s, source);
-                    if input.topic == source.inlet {
+                    let input = self.inlets.input(s, source, self.cx.pipeline);
+                    if source.writes() || input.from_stage.is_some() {
                         counts.push((self.cx.topics.partitions, source.name.clone()));
                     }
                     self.reached[n].insert(s);

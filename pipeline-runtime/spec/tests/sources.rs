@@ -119,7 +119,7 @@ fn what_is_wrong() {
     one(
         &yaml("web: { topic: t, key: .id }, b: { topic: u }", &[&s("name: ingest-web, from: [web, b]")]),
         "reserved_name",
-        "keys the records of source `web`",
+        "between source `web` and its readers",
     );
     let many: String = (0..101).map(|n| format!("s{n}: {{ topic: t{n} }}, ")).collect();
     let found = errors(&yaml(&many, &[&s("name: a, from: s1")]));
@@ -178,4 +178,37 @@ dead letters: p.<stage>.dlq
     for line in ["t0[(\"t\")]", "source1([\"shop: file a.csv (csv)\"]) --> t1", "t1[(\"p.in.shop\")]", "t1 --> s1"] {
         assert!(drawn.lines().any(|l| l.trim() == line), "{line} in\n{drawn}");
     }
+}
+
+#[test]
+fn jobs_of_a_source_that_several_stages_read_begin_in_a_stage_before_them() {
+    let two = [format!("name: a, from: web, {W}"), format!("name: b, from: [web, shop], {W}, dedup: {{ window: 1h }}")];
+    let stages: Vec<&str> = two.iter().map(String::as_str).collect();
+    let untracked = yaml("web: { topic: t }, shop: { file: a.csv }", &stages);
+    let names = |text: &str| good(text).0.stages.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&untracked), ["a", "b"]);
+    assert_eq!(names(&format!("{untracked}jobs: {{ track: false }}\n")), ["a", "b"]);
+    let tracked = format!("{untracked}jobs: {{ track: true }}\n");
+    let (p, _) = good(&tracked);
+    assert_eq!(names(&tracked), ["ingest-web", "a", "b"], "one stage alone reads `shop`");
+    let ingest = &p.stages[0];
+    assert_eq!((ingest.inputs[0].topic.as_str(), ingest.inputs[0].source), ("t", Some(0)));
+    assert_eq!((ingest.outputs[0].topic.as_str(), &ingest.outputs[0].key), ("p.in.web", &None));
+    // What comes again for one of them comes for both.
+    assert_eq!(ingest.dedup.as_ref().map(|d| d.window.as_secs()), Some(3600));
+    for reader in &p.stages[1..] {
+        assert_eq!((reader.inputs[0].from_stage, reader.inputs[0].source), (Some(0), None));
+    }
+    assert!(graph::text(&p).contains("ingest-web: begins jobs -> p.in.web"), "{}", graph::text(&p));
+    // What a source writes lies in its own topic; a need for tracking is enough.
+    let made = format!(
+        "pipeline: p\nsource: {{ generate: {{ value: '{{}}' }}, key: .k }}\nstages:\n  - {{ name: a, {W}, compensate: {{ where: \
+         'true' }} }}\n  - {{ name: b, from: source, {W}, dedup: off }}\n"
+    );
+    let (p, _) = good(&made);
+    assert_eq!(p.stages[0].inputs[0].topic, "p.in");
+    assert_eq!((p.stages[0].outputs[0].topic.as_str(), &p.stages[0].outputs[0].key), ("p.ingest", &None));
+    assert!(p.stages[0].dedup.is_none(), "one of them wants what comes again");
+    assert_eq!(p.stages[1].inputs[0].topic, "p.ingest");
+    one(&tracked.replace("name: a,", "name: ingest-web,"), "reserved_name", "between source `web` and its readers");
 }

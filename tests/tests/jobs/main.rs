@@ -3,6 +3,8 @@
 
 mod api;
 mod callbacks;
+mod fanned;
+mod fulfilled;
 mod polled;
 mod replies;
 mod stopped;

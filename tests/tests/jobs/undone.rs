@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use millstream_test_kafka::{KafkaCluster, unique};
-use millstream_tests::http_client::{HttpClient, authority, wait_ready};
 use millstream_tests::http_server::{HttpServer, Reply};
-use millstream_tests::process::{Process, wait_until};
+use millstream_tests::process::wait_until;
 use millstream_tests::site::Site;
-use millstream_tests::workspace;
 use serde_json::Value;
 
 use crate::{PATIENCE, SESSION, found, jobs, said};
@@ -86,9 +84,9 @@ fn server(mended: &Arc<AtomicBool>) -> HttpServer {
 
 /// What the server has done for an order, by path, in the order in which it was done first: key and body. As servers do that
 /// know such keys: one that comes again is the same.
-type Effects = Vec<(String, String, String)>;
+pub type Effects = Vec<(String, String, String)>;
 
-fn effects(server: &HttpServer) -> BTreeMap<String, Effects> {
+pub fn effects(server: &HttpServer) -> BTreeMap<String, Effects> {
     let mut all: BTreeMap<String, Effects> = BTreeMap::new();
     let mut seen: BTreeMap<String, (String, String)> = BTreeMap::new();
     for request in server.received() {
@@ -272,60 +270,4 @@ fn a_stage_that_makes_no_progress_ends_its_job() {
     let error = &all["hung-4"]["error"];
     assert_eq!((&error["stage"], &error["code"]), (&"ship".into(), &"deadline".into()), "{error}");
     assert_eq!(wrong("hung-4", &all["hung-4"], &effects(&server)["hung-4"]), [""; 0]);
-}
-
-/// `pipelines/order-fulfilment`: a request that is shipped, and one that cannot be.
-#[test]
-fn orders_are_fulfilled_or_undone() {
-    let site = Site::embedded();
-    let server = HttpServer::start(|request| match request.path.as_str() {
-        "/ship" if request.text().contains("stones") => Reply::status(422),
-        path => Reply::json(&format!("{{\"by\":\"{path}\"}}")),
-    });
-    let file = workspace().join("pipelines/order-fulfilment");
-    let mut command = site.command(["run", "--listen", "127.0.0.1:0"]);
-    for service in ["STOCK", "BANK", "DEPOT"] {
-        command.env(service, server.url(""));
-    }
-    let mut run = Process::start(command.arg(&file), site.folder(), "run");
-    let mut client = HttpClient::new(&authority(&mut run, PATIENCE), PATIENCE);
-    wait_ready(&mut client, PATIENCE);
-    let mut order = |id: &str, sku: &str| {
-        let headers =
-            [("authorization", "Bearer only-to-try"), ("content-type", "application/json"), ("idempotency-key", id)];
-        let body = format!("{{\"order\":\"{id}\",\"sku\":\"{sku}\",\"quantity\":2,\"mail\":\"a@example.com\"}}");
-        let taken = client.request("POST", "/orders", &headers, body.as_bytes()).expect("an answer");
-        let job = taken.json()["job"].as_str().expect("a job").to_owned();
-        let mut state = Value::Null;
-        wait_until(PATIENCE, || {
-            let path = format!("/api/v1/jobs/{job}");
-            state = client.request("GET", &path, &[], b"").expect("an answer").json()["state"].clone();
-            state == "done" || state == "compensated"
-        });
-        state
-    };
-    assert_eq!((order("o-1", "tea"), order("o-2", "stones")), ("done".into(), "compensated".into()));
-    let called: Vec<(String, String)> = effects(&server)
-        .into_iter()
-        .flat_map(|(order, all)| all.into_iter().map(move |(path, _, _)| (order.clone(), path)))
-        .collect();
-    let wanted = [
-        ("o-1", "/reserve"),
-        ("o-1", "/charge"),
-        ("o-1", "/ship"),
-        ("o-2", "/reserve"),
-        ("o-2", "/charge"),
-        ("o-2", "/ship"),
-        ("o-2", "/refund"),
-        ("o-2", "/release"),
-    ];
-    assert_eq!(called, wanted.map(|(order, path)| (order.to_owned(), path.to_owned())));
-    // A compensation has the record as its stage left it.
-    let undone = server.received().into_iter().find(|r| r.path == "/refund").expect("refunded").text();
-    assert!(undone.contains("\"charge\"") && undone.contains("\"reservation\""), "{undone}");
-    let mails = site.read("order-fulfilment.mails");
-    assert_eq!(mails.len(), 1, "one mail, for the order that is on its way");
-    assert_eq!(mails[0].value["subject"], "Order o-1");
-    run.signal("TERM");
-    run.succeed(PATIENCE);
 }

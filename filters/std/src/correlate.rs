@@ -57,6 +57,7 @@ It is the first part of a stage with `wait_for`, which has it in stages of its o
             effects: false,
             reads_value: true,
             warnings: Vec::new(),
+            long: None,
             build: Arc::new(move || {
                 Built::Compute(Box::new(Correlate { path: path.clone(), text: Arc::clone(&text) }))
             }),

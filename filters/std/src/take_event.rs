@@ -54,6 +54,7 @@ It is the last part of a stage with `wait_for`, which has it in a stage of its o
             reads_value: true,
             warnings: Vec::new(),
             build: Arc::new(|| Built::Compute(Box::new(TakeEvent))),
+            long: None,
         })
     }
 }

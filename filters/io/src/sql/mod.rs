@@ -114,6 +114,7 @@ Behind PgBouncer the stage wants sessions of its own (`pool_mode = session`). A 
             reads_value: true,
             warnings: plan.args.iter().flat_map(|arg| arg.expression.warnings().to_vec()).collect(),
             build: Arc::new(move || Built::Call(Arc::new(call::Sql::new(Arc::clone(&plan))))),
+            long: None,
         })
     }
 }

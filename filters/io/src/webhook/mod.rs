@@ -57,6 +57,7 @@ pub fn callbacks(with: &Node) -> Result<(Checked, Judge), Vec<Issue>> {
         reads_value: false,
         warnings: Vec::new(),
         build: Arc::new(move || Built::Call(Arc::new(Webhook::new(Arc::clone(&plan))))),
+        long: None,
     };
     Ok((checked, Arc::new(move |url| targets::allowed(&judged, url).map(drop))))
 }

@@ -9,7 +9,7 @@ use millstream_tests::process::wait_until;
 use millstream_tests::site::Site;
 use serde_json::Value;
 
-use crate::{PATIENCE, SESSION, found, jobs, said};
+use crate::{PATIENCE, SESSION, found, jobs, said, says};
 
 /// Orders of two items each, with keys of their own. What the server does with their first item is in their names.
 const ORDERS: [&str; 4] = ["good-0", "hang-1", "fail-2", "good-3"];
@@ -71,11 +71,11 @@ fn cancelled(site: &Site, name: &str) {
     stand(site, name, ["done", "running", "waiting", "done"]);
 
     let cancel = |job: &str| site.command(["jobs", "cancel", name, job]).output().expect("jobs starts");
-    assert_eq!(said(&cancel("hang-1")), "hang-1 cancelled\n");
+    says(&cancel("hang-1"), "hang-1 cancelled\n");
     // Nobody waits for the answer any more.
     server.wait_for_abandoned(1);
     running[0].kill();
-    assert_eq!(said(&cancel("fail-2")), "fail-2 cancelled\n");
+    says(&cancel("fail-2"), "fail-2 cancelled\n");
     running[0] = site.run("run-2", &file);
     let all = stand(site, name, ["done", "cancelled", "cancelled", "done"]);
     assert_eq!(all["good-0"]["open"], 0);
@@ -94,7 +94,7 @@ fn cancelled(site: &Site, name: &str) {
     assert!(wait_until(PATIENCE, || told(site, name).is_empty()), "{:?}", told(site, name));
 
     let again = cancel("hang-1");
-    assert_eq!(said(&again), "hang-1 was cancelled before\n");
+    says(&again, "hang-1 was cancelled before\n");
     let late = cancel("good-0");
     assert!(late.status.code() == Some(1) && said(&late).contains("is done"), "{}", said(&late));
     let unknown = cancel("good-9");

@@ -20,17 +20,21 @@ fn check(log: &dyn Log, output: &str, count: usize) {
 }
 
 /// Copies while `harm` is done to the brokers, and again until all is copied.
+///
+/// `count` records are there at first; who does the harm may add some.
 fn copy_through(cluster: &mut KafkaCluster, count: usize, mut harm: impl FnMut(&mut KafkaCluster, &Copier)) {
     let log = log_on(cluster.bootstrap());
     let (input, output) = (topic(&*log, "fault-in", 2, None), topic(&*log, "fault-out", 2, None));
     fill(&*log, &input, 2, 0..count);
     let copier = Copier::new(log.clone(), &input, &output);
+    copier.there.store(count, Ordering::Relaxed);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| copier.run(&stop));
         let stopping = StopOnDrop(&stop);
         until("a part is copied", || (copier.copied.load(Ordering::Relaxed) > 200).then_some(()));
         harm(cluster, &copier);
+        let count = copier.there.load(Ordering::Relaxed);
         until("all is copied", || {
             // An unknown outcome is not counted, whichever it was: what is visible counts.
             let ends = log.ends(&[at(&output, 0), at(&output, 1)], End::Stable).ok()?;
@@ -42,7 +46,7 @@ fn copy_through(cluster: &mut KafkaCluster, count: usize, mut harm: impl FnMut(&
         });
         drop(stopping);
     });
-    check(&*log, &output, count);
+    check(&*log, &output, copier.there.load(Ordering::Relaxed));
 }
 
 /// The one broker dies while nothing is under way, and comes back: it is said, and the copy goes on. (With one copy of
@@ -83,6 +87,9 @@ fn one_of_three_brokers_dies() {
     let Some(mut cluster) = KafkaCluster::start_or_skip(Options { brokers: 3, ..Options::default() }) else { return };
     copy_through(&mut cluster, 4_000, |cluster, copier| {
         for i in 0..3 {
+            // Else a quick machine is done before the last one dies.
+            let there = copier.there.fetch_add(4_000, Ordering::Relaxed);
+            fill(&*copier.log, &copier.input, 2, there..there + 4_000);
             let before = copier.copied.load(Ordering::Relaxed);
             cluster.brokers()[i].kill();
             until("it goes on without", || (copier.copied.load(Ordering::Relaxed) > before).then_some(()));

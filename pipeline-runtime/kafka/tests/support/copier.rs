@@ -23,6 +23,8 @@ pub struct Copier {
     pub output: String,
     /// Records copied in committed transactions, by all copiers that share it.
     pub copied: Arc<AtomicUsize>,
+    /// Records that are there to be copied, where somebody counts them.
+    pub there: AtomicUsize,
     /// Times a member was given up and joined anew.
     pub rejoined: AtomicUsize,
     /// Times the brokers were said to be away.
@@ -58,6 +60,7 @@ impl Copier {
             input: input.to_owned(),
             output: output.to_owned(),
             copied: Arc::default(),
+            there: AtomicUsize::new(0),
             rejoined: AtomicUsize::new(0),
             away: AtomicUsize::new(0),
         }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use millstream_filter_api::{Payload, Touched, Value};
 
+use crate::avro::AvroSchema;
 use crate::coercion::Coercion;
 use crate::error::{DecodeError, EncodeError};
 use crate::{json, render, row, splice};
@@ -23,6 +24,8 @@ pub enum Codec {
         /// The byte between fields.
         separator: u8,
     },
+    /// One datum a record, without a header.
+    Avro(AvroSchema),
 }
 
 impl Codec {
@@ -42,6 +45,7 @@ impl Codec {
                 value
             }
             Self::Csv { columns, separator } => row::decode(&raw, columns, *separator, coercion)?,
+            Self::Avro(schema) => schema.decode(&raw)?,
         };
         Ok(Payload::decoded(raw, value))
     }
@@ -77,7 +81,7 @@ impl Codec {
         match self {
             Self::Json => splice::splice(raw, value, paths),
             Self::Csv { columns, separator } => row::splice(raw, value, paths, columns, *separator),
-            Self::Raw | Self::Text => self.render(value),
+            Self::Raw | Self::Text | Self::Avro(_) => self.render(value),
         }
     }
 
@@ -85,6 +89,7 @@ impl Codec {
         match self {
             Self::Json => render::encode_value(value),
             Self::Csv { columns, separator } => row::encode(value, columns, *separator),
+            Self::Avro(schema) => schema.encode(value),
             Self::Raw => string(value, "raw"),
             Self::Text => {
                 let bytes = string(value, "text")?;

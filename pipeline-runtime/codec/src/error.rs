@@ -5,7 +5,7 @@ use std::fmt;
 /// Bytes that are not what their format says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeError {
-    /// Stable: `invalid_json`, `invalid_utf8` or `invalid_csv`.
+    /// Stable: `invalid_json`, `invalid_utf8`, `invalid_csv` or `invalid_avro`.
     pub code: &'static str,
     /// What is wrong and where, lower case, no full stop.
     pub message: String,
@@ -27,6 +27,10 @@ impl DecodeError {
 
     pub(crate) fn utf8(what: &str, at: usize) -> Self {
         Self { code: "invalid_utf8", message: format!("{what} is not UTF-8 text at byte {at}") }
+    }
+
+    pub(crate) fn avro(message: impl fmt::Display) -> Self {
+        Self { code: "invalid_avro", message: format!("the payload is not Avro of its schema: {message}") }
     }
 
     pub(crate) fn csv(message: impl Into<String>) -> Self {

@@ -1,4 +1,4 @@
-//! Bytes to values and back: raw, text, JSON and CSV. Decoding keeps the bytes beside the value; encoding writes those
+//! Bytes to values and back: raw, text, JSON, CSV and Avro. Decoding keeps the bytes beside the value; encoding writes those
 //! very bytes again where nothing was touched, and splices changes into the original JSON text where something was, so
 //! that what a filter leaves alone keeps its text at any size of number.
 //!
@@ -7,6 +7,7 @@
 //! Start reading at [`Codec`], then `splice.rs`, which is the heart of fidelity. [`CsvTyping`] serves sources that read
 //! CSV files.
 
+mod avro;
 mod codec;
 mod coercion;
 mod error;
@@ -18,6 +19,7 @@ mod scan;
 mod splice;
 mod typing;
 
+pub use avro::AvroSchema;
 pub use codec::Codec;
 pub use coercion::Coercion;
 pub use error::{DecodeError, EncodeError};

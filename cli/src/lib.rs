@@ -16,6 +16,7 @@
 //! (the log), and one file per command in `commands/`.
 
 mod args;
+mod avro;
 mod codes;
 mod commands;
 mod consume;

@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("millstream-codec", &["millstream-filter-api"]),
     ("millstream-log", &["millstream-filter-api"]),
     ("millstream-engine", &["millstream-filter-api"]),
-    ("millstream-spec", &["millstream-filter-api"]),
+    ("millstream-spec", &["millstream-filter-api", "millstream-codec"]),
     ("millstream-filters-std", &["millstream-filter-api", "millstream-expr", "millstream-codec"]),
     ("millstream-pgclient", &[]),
     ("millstream-filters-io", &["millstream-filter-api", "millstream-expr", "millstream-codec", "millstream-pgclient"]),

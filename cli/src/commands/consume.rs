@@ -1,6 +1,7 @@
 //! `millstream consume TOPIC`: records -> JSON lines.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::consume::wait::Wait;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::patience::{LIMIT, Patience};
-use crate::{topic, units};
+use crate::{avro, topic, units};
 
 /// Long, because new records and signals end a poll early.
 const POLL: Duration = Duration::from_secs(1);
@@ -42,6 +43,9 @@ pub struct ConsumeArgs {
     /// Read this partition only; repeats
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(i32).range(0..))]
     partition: Vec<i32>,
+    /// Show payloads of this Avro schema (an .avsc file) as JSON
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
     /// How records are printed
     #[arg(short, long, value_name = "FORMAT", default_value = "json")]
     output: Lines,
@@ -61,6 +65,7 @@ pub fn run(args: ConsumeArgs, cx: &Context) -> Outcome {
     let from = args.from.iter().map(|f| From::parse(f, now)).collect::<Result<Vec<_>, _>>();
     let begin = from.and_then(|from| Begin::of(&from)).map_err(Failure::wrong)?;
     topic::named(&args.topic)?;
+    let schema = args.schema.as_deref().map(avro::schema).transpose()?;
     let log = cx.open_log_to_read()?;
     // What has an end is waited for as long as a person would; who follows a topic waits for as long as it takes.
     let wait = Wait::start(Patience::start(&*log, (args.until_end || args.limit.is_some()).then_some(LIMIT)))?;
@@ -85,7 +90,7 @@ pub fn run(args: ConsumeArgs, cx: &Context) -> Outcome {
     let mut reader = wait.patiently(|| log.reader(isolation))?;
     wait.patiently(|| reader.assign(&assigned))?;
     wait.wake_on_signal(&*reader);
-    print(&mut *reader, &partitions, &mut progress, &LineWriter::new(&args.topic), &wait)
+    print(&mut *reader, &partitions, &mut progress, &LineWriter::new(&args.topic).of(schema), &wait)
 }
 
 /// The partitions to read, in order.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 use clap::Args;
+use millstream_codec::AvroSchema;
 use millstream_filter_api::OwnedValuePath;
 use millstream_log::{Log, NewTopic, Retention};
 use serde::Serialize;
@@ -18,7 +19,7 @@ use crate::patience::{LIMIT, Patience};
 use crate::produce::fields::{self, Fields};
 use crate::produce::input::{self, Broken, Draft, Shape};
 use crate::produce::sender::{Drafter, Sender};
-use crate::{settings, signals, topic, units};
+use crate::{avro, settings, signals, topic, units};
 
 /// Batches that may wait for the log.
 const BATCHES_AHEAD: usize = 4;
@@ -50,6 +51,9 @@ pub struct ProduceArgs {
     /// Write a tombstone (a record without payload) where the payload is empty
     #[arg(short = 'Z', long)]
     tombstone: bool,
+    /// Write payloads, which are JSON, as data of this Avro schema (an .avsc file)
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
     /// Header of every record; repeats
     #[arg(long, value_name = "NAME=VALUE", value_parser = settings::pair)]
     header: Vec<(String, String)>,
@@ -82,6 +86,7 @@ pub fn run(args: ProduceArgs, cx: &Context) -> Outcome {
             .help("`--value FIELD` takes the payload from a field, and null in it is a tombstone"));
     }
     topic::named(&args.topic)?;
+    let schema = args.schema.as_deref().map(avro::schema).transpose()?;
     let input = open_input(&args)?;
     let log = cx.open_log()?;
     // Until the input is read no signal is listened to: Ctrl-C ends the wait at once.
@@ -110,7 +115,7 @@ pub fn run(args: ProduceArgs, cx: &Context) -> Outcome {
     })
     .map_err(|e| Failure::failed(format!("cannot listen for signals: {e}")))?;
 
-    let ended = send_all(&from, drafter, &mut sender);
+    let ended = send_all(&from, drafter, schema.as_ref(), &mut sender);
     // What was accepted before an error is made durable, so that what is said about it is true.
     let flushed = sender.flush();
     let said = match args.output {
@@ -163,6 +168,22 @@ fn partitions(log: &dyn Log, args: &ProduceArgs) -> Result<i32, Failure> {
     topic::existing(log, &args.topic).map(|info| info.partitions)
 }
 
+/// Payloads become data of a schema. What comes before one that does not fit is left to be sent, and it is said why.
+fn encode(schema: &AvroSchema, drafts: &mut Vec<Draft>) -> Result<(), String> {
+    for n in 0..drafts.len() {
+        let Some(json) = drafts[n].value.take() else { continue };
+        match avro::payload(schema, json) {
+            Ok(datum) => drafts[n].value = Some(datum),
+            Err(why) => {
+                let line = drafts[n].line;
+                drafts.truncate(n);
+                return Err(format!("line {line}: {why}"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What the sending thread is told.
 enum Event {
     Batch(Vec<Draft>),
@@ -184,7 +205,12 @@ fn read_aside(input: Box<dyn Read + Send>, shape: Shape, events: SyncSender<Even
         .map_err(|e| Failure::failed(format!("cannot start a thread: {e}")))
 }
 
-fn send_all(events: &Receiver<Event>, mut drafter: Drafter, sender: &mut Sender) -> Outcome {
+fn send_all(
+    events: &Receiver<Event>,
+    mut drafter: Drafter,
+    schema: Option<&AvroSchema>,
+    sender: &mut Sender,
+) -> Outcome {
     loop {
         let event = match events.try_recv() {
             // Nothing more now: a person may be typing, and wants to see each line arrive.
@@ -196,9 +222,13 @@ fn send_all(events: &Receiver<Event>, mut drafter: Drafter, sender: &mut Sender)
             Ok(event) => event,
         };
         match event {
-            Event::Batch(drafts) => {
+            Event::Batch(mut drafts) => {
                 let now = units::now();
+                let wrong = schema.and_then(|schema| encode(schema, &mut drafts).err());
                 sender.send(drafts.into_iter().map(|draft| drafter.record(draft, now)).collect())?;
+                if let Some(wrong) = wrong {
+                    return Err(Failure::failed(wrong));
+                }
             }
             Event::End(Ok(())) => return Ok(()),
             Event::End(Err(Broken { line: Some(line), what })) => {

@@ -4,14 +4,19 @@ use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use millstream_codec::AvroSchema;
 use millstream_filter_api::Headers;
 use millstream_log::LogRecord;
 use serde::de::IgnoredAny;
+
+use crate::avro::shown;
 
 /// Writes records as lines. Keeps what repeats.
 pub struct LineWriter {
     /// `{"topic":"…","partition":`
     start: Vec<u8>,
+    /// Of payloads that are Avro.
+    schema: Option<AvroSchema>,
 }
 
 impl LineWriter {
@@ -20,7 +25,13 @@ impl LineWriter {
         let mut start = b"{\"topic\":".to_vec();
         text(topic, &mut start);
         start.extend_from_slice(b",\"partition\":");
-        Self { start }
+        Self { start, schema: None }
+    }
+
+    /// Shows payloads of this schema as JSON; others as ever.
+    pub fn of(mut self, schema: Option<AvroSchema>) -> Self {
+        self.schema = schema;
+        self
     }
 
     /// Appends one line: topic, partition, offset, timestamp, key, headers, value.
@@ -43,7 +54,11 @@ impl LineWriter {
             out.push(b']');
         }
         out.extend_from_slice(b"],\"value\":");
-        payload(record.value.as_deref(), out);
+        let decoded = self.schema.as_ref().zip(record.value.as_ref()).and_then(|(schema, value)| shown(schema, value));
+        match decoded {
+            Some(json) => out.extend_from_slice(&json),
+            None => payload(record.value.as_deref(), out),
+        }
         out.extend_from_slice(more);
         out.extend_from_slice(b"}\n");
     }

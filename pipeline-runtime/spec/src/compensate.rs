@@ -151,7 +151,8 @@ fn compensation(
     }
     let inputs = vec![input];
     let group = format!("{}.{name}", cx.pipeline);
-    let outputs = outputs::settle(&own, given, flow.taint.as_ref(), &inputs, &group, cx.topics, issues);
+    let around = outputs::Around { group: &group, topics: cx.topics, files: cx.files };
+    let outputs = outputs::settle(&own, given, flow.taint.as_ref(), &inputs, &around, issues);
     let outputs = outputs.into_iter().map(|placed| placed.output).collect();
     let mut made = link::stage(cx.pipeline, &name, node.span, &own.options, inputs, flow, outputs);
     made.compensates = Some(at);

@@ -134,7 +134,12 @@ pub(crate) fn max_record(http: &HttpSource) -> usize {
 /// `format:` beside `http:`; a request is one record.
 pub(crate) fn format(node: Option<&Node>, issues: &mut Vec<Issue>) -> Format {
     match node.map(|n| (n, n.as_text())) {
-        None | Some((_, Some("json" | "avro"))) => Format::Json,
+        None | Some((_, Some("json"))) => Format::Json,
+        Some((node, Some("avro"))) => {
+            let issue = Issue::error(node.span, "not_supported_yet", "requests of Avro are not supported yet");
+            issues.push(issue.help("take them in as `raw`"));
+            Format::Json
+        }
         Some((_, Some("text"))) => Format::Text,
         Some((_, Some("raw"))) => Format::Raw,
         Some((node, _)) => {

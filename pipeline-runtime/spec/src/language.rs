@@ -78,7 +78,7 @@ const SOURCE: Shape = Shape::Named(
                 key!("schedule", Shape::Map(&SCHEDULE), "a clock: one record a tick"),
                 key!("start", Shape::Text(&rules::START), "where a new group begins; default `earliest`"),
                 key!("format", FORMAT, "how payloads are encoded; default `json`, for a file by its extension"),
-                key!("schema", Shape::Text(&rules::SOME), "a JSON Schema file: types the expressions, and `validate` uses it"),
+                key!("schema", Shape::Text(&rules::SOME), "a JSON Schema file, or for `avro` an `.avsc` file: types the expressions, and `validate` uses it"),
                 key!("fields", Shape::Names(&rules::SOME, &TYPE, 1), "types of the fields, in short"),
                 key!("id", ID, "the message id; default headers ce_source + ce_id, else the coordinates"),
                 key!("key", KEY, "the key, where records have none or another one"),
@@ -222,12 +222,22 @@ static HMAC: MapRule = map!(
     needs: &[("algorithm", "header"), ("encoding", "header"), ("prefix", "header")],
 );
 
-const FORMAT: Shape = Shape::Named("format", &Shape::Either(&[Shape::Text(&rules::FORMAT), Shape::Map(&CSV_FORMAT)]));
+const FORMAT: Shape = Shape::Named("format", &Shape::Either(&[Shape::Text(&rules::FORMAT), Shape::Map(&FORMAT_MAP)]));
 
 const TO_FORMAT: Shape =
-    Shape::Named("topic_format", &Shape::Either(&[Shape::Text(&rules::TO_FORMAT), Shape::Map(&CSV_FORMAT)]));
+    Shape::Named("topic_format", &Shape::Either(&[Shape::Text(&rules::TO_FORMAT), Shape::Map(&FORMAT_MAP)]));
 
-static CSV_FORMAT: MapRule = map!("a format", [required!("csv", Shape::Map(&CSV), "rows without a header line")]);
+static FORMAT_MAP: MapRule = map!(
+    "a format",
+    [
+        key!("csv", Shape::Map(&CSV), "rows without a header line"),
+        key!("avro", Shape::Map(&AVRO), "data of a schema, each without a header"),
+    ],
+    one_of: &[&["csv", "avro"]]
+);
+
+static AVRO: MapRule =
+    map!("`avro`", [required!("schema", Shape::Text(&rules::SOME), "an Avro schema: an `.avsc` file")]);
 
 static CSV: MapRule = map!(
     "`csv`",

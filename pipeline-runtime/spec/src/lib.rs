@@ -11,6 +11,7 @@ mod callback;
 mod check;
 mod compensate;
 mod defaults;
+mod format;
 pub mod graph;
 mod http;
 mod inlets;

@@ -7,7 +7,7 @@ use millstream_filter_api::{Files, Issue, Node, Span};
 use crate::defaults::Options;
 use crate::inlets::{self, Begins, Inlets};
 use crate::model::{Format, Input, Output, Source, Stage, TopicSettings};
-use crate::outputs::{self, Placed};
+use crate::outputs::{self, Around, Placed};
 use crate::registry::Registry;
 use crate::source::Said;
 use crate::spelling;
@@ -269,7 +269,8 @@ impl<'n> Linker<'_, 'n> {
         let group = format!("{}.{}", self.cx.pipeline, draft.name);
         let given = flow.outputs.take();
         let taint = flow.taint.as_ref();
-        let outputs = given.map(|g| outputs::settle(draft, g, taint, &inputs, &group, self.cx.topics, self.issues));
+        let around = Around { group: &group, topics: self.cx.topics, files: self.cx.files };
+        let outputs = given.map(|g| outputs::settle(draft, g, taint, &inputs, &around, self.issues));
         Settled { flow, inputs, outputs }
     }
 

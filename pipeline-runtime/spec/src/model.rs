@@ -5,6 +5,7 @@ use std::time::Duration;
 
 pub use crate::objects::{Access, Bucket, Emit, Matching, ObjectsSource, On, Place, Service};
 pub use crate::schedule::{Missed, Overlap, ScheduleSource, Timing};
+pub use millstream_codec::AvroSchema;
 use millstream_filter_api::{Checked, Kind, Node, OwnedValuePath, Span};
 
 pub use crate::callback::{JobCallback, Judge};
@@ -222,6 +223,8 @@ pub enum Format {
         /// `,` unless said.
         separator: u8,
     },
+    /// One datum of a schema, without a header.
+    Avro(AvroSchema),
 }
 
 /// How a record at the source is named.

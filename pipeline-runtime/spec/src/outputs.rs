@@ -1,10 +1,10 @@
 //! The outputs of a stage: `to`, `outputs`, `key` over what its last filter gives.
 
-use millstream_filter_api::{Issue, Kind, Node, Span};
+use millstream_filter_api::{Files, Issue, Kind, Node, Span};
 
 use crate::defaults;
+use crate::format;
 use crate::model::{Format, Input, Output, TopicSettings};
-use crate::source;
 use crate::spelling;
 use crate::stage::{Draft, output_name_issue};
 use crate::taint::Taint;
@@ -20,16 +20,23 @@ pub(crate) struct Placed {
     pub counted: bool,
 }
 
+/// What outputs are settled by, beside their stage.
+pub(crate) struct Around<'a> {
+    pub group: &'a str,
+    pub topics: &'a TopicSettings,
+    pub files: &'a dyn Files,
+}
+
 /// Settles the outputs of a stage.
 pub(crate) fn settle(
     draft: &Draft<'_>,
     given: Vec<(Option<String>, Kind)>,
     taint: Option<&Taint>,
     inputs: &[Input],
-    group: &str,
-    topics: &TopicSettings,
+    around: &Around<'_>,
     issues: &mut Vec<Issue>,
 ) -> Vec<Placed> {
+    let (group, topics) = (around.group, around.topics);
     let named: Vec<&str> = given.iter().filter_map(|(n, _)| n.as_deref()).collect();
     check_keys(draft, &named, issues);
     let mut all = Vec::new();
@@ -47,9 +54,10 @@ pub(crate) fn settle(
         let default = name.as_ref().map_or_else(|| group.to_owned(), |n| format!("{group}.{n}"));
         let said = to.and_then(|t| t.get("format"));
         let input = inputs.first().map(|i| &i.format);
+        let beside = format::Beside { fields: None, schema: None, said_schema: false, input, files: around.files };
         let format =
-            said.and_then(|f| source::format(f, None, input, issues)).unwrap_or_else(|| default_format(types, inputs));
-        issues.extend(said.and_then(|said| unfit(said, &format, types)));
+            said.and_then(|f| format::read(f, &beside, issues)).unwrap_or_else(|| default_format(types, inputs));
+        issues.extend(said.into_iter().flat_map(|said| format::unfit(said, &format, types)));
         let span = to.map_or_else(|| name.as_deref().map_or(draft.span, |n| draft.output_span(n)), |t| t.span);
         all.push(Placed {
             span,
@@ -92,24 +100,6 @@ fn check_keys(draft: &Draft<'_>, named: &[&str], issues: &mut Vec<Issue>) {
         let issue = Issue::error(to.span, "conflicting_keys", message);
         issues.push(issue.help(format!("write `outputs: {{ {}: {{ to: … }} }}`", named[0])));
     }
-}
-
-/// By the types no record of this output could be written so.
-fn unfit(said: &Node, format: &Format, types: &Kind) -> Option<Issue> {
-    let (word, carries, help) = match format {
-        Format::Raw if !types.contains_bytes() => ("raw", "strings", "`json`, or `map: . = encode_json(.)` before it"),
-        Format::Text if !types.contains_bytes() => {
-            ("text", "strings", "`json`, or `map: . = encode_json(.)` before it")
-        }
-        Format::Csv { .. } if !types.contains_object() => ("csv", "objects", "`map: . = { … }` before it"),
-        _ => return None,
-    };
-    // Of an output that nothing reaches the types say nothing.
-    if types.is_never() {
-        return None;
-    }
-    let message = format!("`{word}` carries {carries}, and this output is of type {types}");
-    Some(Issue::error(said.span, "format_unfit", message).help(format!("use {help}")))
 }
 
 /// Raw and text stay what they are while the payload is text; everything else becomes JSON.

@@ -40,13 +40,13 @@ pub(crate) static SECRET: TextRule = rule(
 pub(crate) static ON_OFF: TextRule = words("`on` or `off`", &["on", "off"], &[]);
 /// Of a source: `jsonl` is for files alone.
 pub(crate) static FORMAT: TextRule = words(
-    "`raw`, `text`, `json` or `csv`, for a file `csv`, `jsonl` or `text`",
-    &["raw", "text", "json", "jsonl", "csv"],
-    &["avro"],
+    "`raw`, `text`, `json`, `csv` or `avro`, for a file `csv`, `jsonl` or `text`",
+    &["raw", "text", "json", "jsonl", "csv", "avro"],
+    &[],
 );
 /// Of an output.
 pub(crate) static TO_FORMAT: TextRule =
-    words("`raw`, `text`, `json` or `csv`", &["raw", "text", "json", "csv"], &["avro"]);
+    words("`raw`, `text`, `json`, `csv` or `avro`", &["raw", "text", "json", "csv", "avro"], &[]);
 pub(crate) static LINES: TextRule = words("`csv`, `jsonl` or `text`", &["csv", "jsonl", "json", "text"], &["avro"]);
 pub(crate) static TYPE: TextRule = words(
     "a type such as `string`, `integer` or `number?`",

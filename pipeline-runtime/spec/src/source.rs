@@ -12,10 +12,7 @@ use crate::model::{
 };
 use crate::registry::Registry;
 use crate::shape::as_whole;
-use crate::{http, objects, postgres, read, rules, schedule, types, units};
-
-/// Bytes of a schema file at most.
-const MAX_SCHEMA: usize = 1 << 20;
+use crate::{format, http, objects, postgres, read, rules, schedule, types, units};
 
 /// What reading a source may use.
 pub(crate) struct Reading<'a> {
@@ -83,14 +80,21 @@ pub(crate) fn keep_ids_apart(sources: &mut [Source]) {
 /// Reads a source.
 pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -> Source {
     let (node, span) = (said.node, said.span);
-    let schema = node.get("schema").and_then(|n| schema_file(n, cx.files, issues));
+    let schema = node.get("schema").and_then(|n| format::schema_file(n, cx.files, issues));
     let declared = match (&schema, node.get("fields")) {
-        (Some((_, _, kind)), _) => Some(kind.clone()),
+        (Some(schema), _) => Some(schema.kind()),
         (None, Some(fields)) => Some(types::fields(fields)),
         (None, None) => None,
     };
+    let beside = format::Beside {
+        fields: node.get("fields"),
+        schema: schema.as_ref(),
+        said_schema: node.get("schema").is_some(),
+        input: None,
+        files: cx.files,
+    };
     let (kind, format, made) = if node.get("topic").is_some() {
-        let format = node.get("format").map_or(Some(Format::Json), |f| topic_format(f, node.get("fields"), issues));
+        let format = node.get("format").map_or(Some(Format::Json), |f| format::of_topic(f, &beside, issues));
         (SourceKind::Topic { start: start(node) }, format.unwrap_or(Format::Json), None)
     } else if let Some(file) = node.get("file") {
         let file = self::file(file, node.get("format"), cx.files, cx.path, issues);
@@ -102,7 +106,7 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
         (SourceKind::File(file), format, Some(made))
     } else if let Some(schedule) = node.get("schedule") {
         let (schedule, made) = schedule::read(schedule, cx.registry, issues);
-        (SourceKind::Schedule(schedule), made_format(node), made)
+        (SourceKind::Schedule(schedule), format::made(node, &beside, issues), made)
     } else if let Some(objects) = node.get("objects") {
         let objects = objects::read(objects, cx.path, issues);
         for key in ["format", "fields", "schema"] {
@@ -124,8 +128,9 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
     } else {
         let generate = node.get("generate");
         let made = generate.and_then(|g| g.get("value")).and_then(|v| generator(v, cx.registry, issues));
-        (SourceKind::Generate(self::generate(generate)), made_format(node), made)
+        (SourceKind::Generate(self::generate(generate)), format::made(node, &beside, issues), made)
     };
+    issues.extend(format::schema_of_another(node, schema.as_ref(), &format));
     let made = if matches!(format, Format::Raw | Format::Text) { Some(Kind::bytes()) } else { made };
     if let (Format::Raw | Format::Text, Some(fields)) = (&format, key_of(node, &["fields", "schema"])) {
         let word = fields.as_text().unwrap_or("fields");
@@ -163,7 +168,7 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
         SourceKind::Topic { .. } => read::text(node, "topic").unwrap_or("").to_owned(),
         _ => inlet.clone(),
     };
-    let schema = schema.map(|(path, text, _)| (path, text));
+    let schema = schema.and_then(format::SchemaFile::json);
     let mut topic_settings = cx.topics.clone();
     if let SourceKind::Http(http) = &kind {
         // What is taken in must fit.
@@ -194,15 +199,6 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
 /// Whether other columns of its rows become headers.
 fn is_outbox(kind: &SourceKind) -> bool {
     matches!(kind, SourceKind::Postgres(postgres) if matches!(postgres.rows, PostgresRows::Outbox { .. }))
-}
-
-/// `format:` of a source that makes its payloads.
-fn made_format(node: &Node) -> Format {
-    match node.get("format").and_then(Node::as_text) {
-        Some("text") => Format::Text,
-        Some("raw") => Format::Raw,
-        _ => Format::Json,
-    }
 }
 
 /// What a source says of where equal ids may lie, as a warning.
@@ -257,82 +253,12 @@ fn key_of<'n>(node: &'n Node, names: &[&str]) -> Option<&'n Node> {
     node.as_map()?.iter().map(|(k, _)| k).find(|k| names.contains(&k.as_text().unwrap_or("")))
 }
 
-fn schema_file(node: &Node, files: &dyn Files, issues: &mut Vec<Issue>) -> Option<(String, String, Kind)> {
-    let path = node.as_text().filter(|p| !p.is_empty())?;
-    let mut fail = |code, message: String| {
-        issues.push(Issue::error(node.span, code, message));
-        None
-    };
-    if Path::new(path).extension() == Some(OsStr::new("avsc")) {
-        return fail("not_supported_yet", format!("`{path}`: an Avro schema is not supported yet"));
-    }
-    let bytes = match files.read(Path::new(path)) {
-        Ok(bytes) if bytes.len() <= MAX_SCHEMA => bytes,
-        Ok(_) => return fail("file_too_large", format!("the schema `{path}` is larger than {MAX_SCHEMA} bytes")),
-        Err(error) => return fail("file_unreadable", format!("cannot read the schema `{path}`: {error}")),
-    };
-    let Ok(text) = String::from_utf8(bytes) else {
-        return fail("schema_invalid", format!("the schema `{path}` is not UTF-8"));
-    };
-    match millstream_filter_api::kind_of_json_schema(&text) {
-        Ok(kind) => Some((path.to_owned(), text, kind)),
-        Err(error) => fail("schema_invalid", format!("the schema `{path}` is {error}")),
-    }
-}
-
 fn start(node: &Node) -> Start {
     match read::text(node, "start") {
         Some("latest") => Start::Latest,
         Some(text) => rules::time(text).map_or(Start::Earliest, Start::At),
         None => Start::Earliest,
     }
-}
-
-/// `format:` of a topic.
-fn topic_format(node: &Node, fields: Option<&Node>, issues: &mut Vec<Issue>) -> Option<Format> {
-    if node.as_text() == Some("jsonl") {
-        let issue = Issue::error(
-            node.span,
-            "unknown_word",
-            "`jsonl` is a format of files; a record of a topic is one JSON value",
-        );
-        issues.push(issue.help("did you mean `json`?"));
-        return None;
-    }
-    format(node, fields, None, issues)
-}
-
-/// A format; the columns of CSV are said, or those of `fields`, or those of the input.
-pub(crate) fn format(
-    node: &Node,
-    fields: Option<&Node>,
-    input: Option<&Format>,
-    issues: &mut Vec<Issue>,
-) -> Option<Format> {
-    let csv = match node.as_text() {
-        Some("raw") => return Some(Format::Raw),
-        Some("text") => return Some(Format::Text),
-        Some("json") => return Some(Format::Json),
-        Some("csv") => None,
-        Some(_) => return None,
-        None => Some(node.get("csv")?),
-    };
-    let said = csv.and_then(|c| c.get("columns")).and_then(Node::as_list);
-    let columns: Vec<String> = match (said, fields.and_then(Node::as_map), input) {
-        (Some(items), ..) => items.iter().filter_map(Node::as_text).map(str::to_owned).collect(),
-        (None, Some(pairs), _) => pairs.iter().filter_map(|(k, _)| k.as_text()).map(str::to_owned).collect(),
-        (None, None, Some(Format::Csv { columns, .. })) => columns.clone(),
-        _ => {
-            let issue = Issue::error(node.span, "missing_key", "`csv` needs the names of the columns");
-            issues.push(issue.help(match input {
-                Some(_) => "write `to: { format: { csv: { columns: [a, b] } } }`",
-                None => "write `format: { csv: { columns: [a, b] } }`, or `fields`, whose names are the columns",
-            }));
-            return None;
-        }
-    };
-    let separator = csv.and_then(|c| read::text(c, "separator")).and_then(rules::separator);
-    Some(Format::Csv { columns, separator: separator.unwrap_or(b',') })
 }
 
 fn file(node: &Node, beside: Option<&Node>, files: &dyn Files, pipeline: &Path, issues: &mut Vec<Issue>) -> FileSource {

@@ -319,11 +319,31 @@ fn stages_and_their_links() {
 }
 
 #[test]
+fn avro_needs_its_schema() {
+    let to = |to: &str| {
+        format!("pipeline: p\nsource: {{ topic: t, format: avro, schema: order.avsc }}\nstages:\n{}", stage_to(to))
+    };
+    check(&[
+        (source("{ topic: t, format: §avro }"), "missing_key", "`schema: FILE.avsc`"),
+        (source("{ topic: t, format: avro, schema: §none.avsc }"), "file_unreadable", "none.avsc"),
+        (source("{ topic: t, format: avro, schema: §broken.avsc }"), "schema_invalid", "no Avro schema"),
+        (source("{ topic: t, format: §avro, schema: order.json }"), "schema_invalid", "`.avsc`"),
+        (source("{ topic: t, schema: §order.avsc }"), "conflicting_keys", "`format: avro`"),
+        (source("{ topic: t, format: avro, schema: order.avsc, key: §.nn }"), "unknown_field", "did you mean `.n`?"),
+        (stage(&format!("{W}    to: {{ format: §avro }}")), "missing_key", "{ avro: { schema:"),
+        (to("format: { avro: { schema: §order.json } }"), "schema_invalid", "`.avsc`"),
+    ]);
+}
+
+fn stage_to(to: &str) -> String {
+    format!("  - {{ name: a, filter: where, with: 'true', to: {{ {to} }} }}\n")
+}
+
+#[test]
 fn what_is_not_built_yet() {
     check(&[
         (format!("§registry: http://x\n{}", stage(W)), "not_supported_yet", "`registry`"),
-        (source("{ topic: t, format: §avro }"), "not_supported_yet", "`avro`"),
-        (source("{ topic: t, schema: §a.avsc }"), "not_supported_yet", "Avro"),
+        (source("{ http: { path: /o, auth: none }, format: §avro, schema: order.avsc }"), "not_supported_yet", "Avro"),
         (source("{ topic: t, fields: { a: §timestamp } }"), "not_supported_yet", "`timestamp`"),
         (stage(&format!("{W}    replicas: §{{ min: 1, max: 8 }}")), "not_supported_yet", "`replicas: { min, max }`"),
         (stage(&format!("{W}    deadline: §5m")), "not_supported_yet", "`deadline`"),
@@ -489,5 +509,5 @@ fn numbers_and_units_are_told_as_they_were_meant() {
     let of_topic = said(&source("{ topic: t, format: jsn }"));
     assert!(!of_topic.contains("jsonl`, or"), "{of_topic}");
     let to = said(&stage(&format!("{W}    to: {{ format: xxxx }}")));
-    assert!(to.contains("`raw`, `text`, `json` or `csv`") && !to.contains("jsonl"), "{to}");
+    assert!(to.contains("`raw`, `text`, `json`, `csv` or `avro`") && !to.contains("jsonl"), "{to}");
 }

@@ -1,5 +1,6 @@
 //! Several sources in one pipeline, end to end.
 
+mod avro;
 mod changed;
 mod common;
 mod grown;

@@ -32,8 +32,15 @@ impl Files for Made {
 
 pub fn files() -> Made {
     let schema = r#"{"type":"object","required":["order_id"],"properties":{"order_id":{"type":"string"},"line":{"type":"integer"}}}"#;
-    let all =
-        [("order.json", schema), ("broken.json", "{"), ("prices.csv", "sku,price\nA,1\n"), ("token", "s3cr3t-token\n")];
+    let avro = r#"{"type":"record","name":"Order","fields":[{"name":"id","type":"string"},{"name":"n","type":"int"},{"name":"note","type":["null","string"],"default":null}]}"#;
+    let all = [
+        ("order.avsc", avro),
+        ("broken.avsc", r#"{"type":"recor"}"#),
+        ("order.json", schema),
+        ("broken.json", "{"),
+        ("prices.csv", "sku,price\nA,1\n"),
+        ("token", "s3cr3t-token\n"),
+    ];
     Made(all.into_iter().map(|(p, t)| (PathBuf::from(p), t.as_bytes().to_vec())).collect())
 }
 

@@ -249,22 +249,6 @@ fn formats_follow_the_payload() {
 }
 
 #[test]
-fn avro_gives_types_and_is_passed_on() {
-    let format = |to: &str| {
-        let yaml = format!(
-            "pipeline: p\nsource: {{ topic: t, format: avro, schema: order.avsc, key: .n }}\nstages:\n  - {{ name: a, filter: where, with: 'true'{to} }}\n"
-        );
-        let (pipeline, warnings) = good(&yaml);
-        assert_eq!(warnings, []);
-        assert!(pipeline.sources[0].types.as_object().is_some_and(|o| o.known().len() == 3));
-        pipeline.stages.into_iter().last().unwrap().outputs.pop().unwrap().format
-    };
-    assert_eq!(format(""), Format::Json);
-    assert!(matches!(format(", to: { format: avro }"), Format::Avro(_)));
-    assert!(matches!(format(", to: { format: { avro: { schema: order.avsc } } }"), Format::Avro(_)));
-}
-
-#[test]
 fn references_stand_for_any_scalar() {
     let (p, _) = good(
         "pipeline: p\nsource: { topic: 'x-${env:TOPIC:-raw}' }\nstages:\n  - name: a\n    filter: where\n    with: 'true'\n    replicas: ${env:REPLICAS}\n",

@@ -319,31 +319,9 @@ fn stages_and_their_links() {
 }
 
 #[test]
-fn avro_needs_its_schema() {
-    let to = |to: &str| {
-        format!("pipeline: p\nsource: {{ topic: t, format: avro, schema: order.avsc }}\nstages:\n{}", stage_to(to))
-    };
-    check(&[
-        (source("{ topic: t, format: §avro }"), "missing_key", "`schema: FILE.avsc`"),
-        (source("{ topic: t, format: avro, schema: §none.avsc }"), "file_unreadable", "none.avsc"),
-        (source("{ topic: t, format: avro, schema: §broken.avsc }"), "schema_invalid", "no Avro schema"),
-        (source("{ topic: t, format: §avro, schema: order.json }"), "schema_invalid", "`.avsc`"),
-        (source("{ topic: t, schema: §order.avsc }"), "conflicting_keys", "`format: avro`"),
-        (source("{ topic: t, format: avro, schema: order.avsc, key: §.nn }"), "unknown_field", "did you mean `.n`?"),
-        (stage(&format!("{W}    to: {{ format: §avro }}")), "missing_key", "{ avro: { schema:"),
-        (to("format: { avro: { schema: §order.json } }"), "schema_invalid", "`.avsc`"),
-    ]);
-}
-
-fn stage_to(to: &str) -> String {
-    format!("  - {{ name: a, filter: where, with: 'true', to: {{ {to} }} }}\n")
-}
-
-#[test]
 fn what_is_not_built_yet() {
     check(&[
         (format!("§registry: http://x\n{}", stage(W)), "not_supported_yet", "`registry`"),
-        (source("{ http: { path: /o, auth: none }, format: §avro, schema: order.avsc }"), "not_supported_yet", "Avro"),
         (source("{ topic: t, fields: { a: §timestamp } }"), "not_supported_yet", "`timestamp`"),
         (stage(&format!("{W}    replicas: §{{ min: 1, max: 8 }}")), "not_supported_yet", "`replicas: { min, max }`"),
         (stage(&format!("{W}    deadline: §5m")), "not_supported_yet", "`deadline`"),

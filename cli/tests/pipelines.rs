@@ -109,7 +109,7 @@ fn filters_are_listed_and_have_a_page() {
     let names: Vec<&str> = list.lines().filter_map(|l| l.split_whitespace().next()).collect();
     assert_eq!(
         names,
-        ["correlate", "http", "levels", "lookup", "map", "route", "split", "take_event", "validate", "where"]
+        ["correlate", "http", "levels", "lookup", "map", "route", "split", "sql", "take_event", "validate", "where"]
     );
     for name in names {
         let page = place.run(&format!("filters {name}")).good();

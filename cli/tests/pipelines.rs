@@ -120,7 +120,7 @@ fn filters_are_listed_and_have_a_page() {
     }
     assert!(place.run("filters wehre").bad(2).contains("did you mean `where`?"));
     let all: Value = serde_json::from_str(&place.run("filters -o json").good()).expect("JSON");
-    assert_eq!(all.as_array().map(Vec::len), Some(10));
+    assert_eq!(all.as_array().map(Vec::len), Some(11));
 }
 
 #[test]

@@ -263,8 +263,6 @@ fn what_cannot_be_tracked_is_said() {
         assert_eq!(out.status.code(), Some(2), "{}", said(&out));
         said(&out)
     };
-    let twice = refused("jobs: { track: true }\n", &(stage("a", "") + &stage("b", ", from: source")));
-    assert!(twice.contains("begin in several stages is not supported yet"), "{twice}");
     let loose = refused("delivery: at_least_once\njobs: { track: true }\n", &stage("a", ""));
     assert!(loose.contains("`exactly_once`"), "{loose}");
     let taken = refused("jobs: {}\n", &stage("jobs", ""));

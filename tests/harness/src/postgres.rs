@@ -171,17 +171,20 @@ impl Postgres {
         let text = |word: &std::ffi::OsStr| word.to_string_lossy().into_owned();
         let command: Vec<String> = std::iter::once(words.get_program()).chain(words.get_args()).map(text).collect();
         let log = self.folder.join("log");
+        let held = || fs::read_to_string(&log).unwrap_or_default().matches("pre-existing shared memory block").count();
+        let mut again = held();
         self.guard = Some(Guard::start(&log, &self.folder, &command)?);
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
-            if !self.guard.as_ref().is_some_and(Guard::runs) {
-                // Sessions of one that was killed live on for a moment, and hold its memory.
-                if !fs::read_to_string(&log).unwrap_or_default().contains("pre-existing shared memory block") {
-                    break;
-                }
+            // Sessions of one that was killed live on for a moment, and hold its memory: one that is started then ends.
+            if held() > again {
+                again = held();
                 self.kill();
                 std::thread::sleep(Duration::from_millis(200));
                 self.guard = Some(Guard::start(&log, &self.folder, &command)?);
+            }
+            if !self.guard.as_ref().is_some_and(Guard::runs) {
+                break;
             }
             if TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.try_sql("postgres", "SELECT 1").is_ok() {
                 return Ok(());

@@ -100,10 +100,16 @@ fn once_through_kills(site: &Site, name: &str) {
     assert!(told_last(105), "what a pattern names is told");
     for (n, to) in refused {
         let job = format!("order-{n}");
-        let out = site.command(["jobs", "wait", name, &job, "-o", "json", "--timeout", "3m"]).output().expect("jobs");
-        let document: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&out)));
+        let mut document = Value::Null;
+        // Whoever asks adds up the last notes; that a reply is refused is known when the count has come to them.
+        let judged = wait_until(PATIENCE, || {
+            let out =
+                site.command(["jobs", "wait", name, &job, "-o", "json", "--timeout", "3m"]).output().expect("jobs");
+            document = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&out)));
+            document["reply"]["refused"].is_string()
+        });
+        assert!(judged, "{document}");
         assert_eq!((&document["state"], &document["reply"]["to"]), (&"done".into(), &to.into()), "{document}");
-        assert!(document["reply"]["refused"].is_string(), "{document}");
     }
     assert!(site.read(&format!("{name}-raw")).iter().all(|seen| seen.header("millstream.job").is_none()));
 

@@ -58,8 +58,8 @@ fn all_of_them_once(site: &Site, name: &str) {
     let named = |id: &str| found.iter().filter(|r| r.id().is_some_and(|own| own.starts_with(id))).count();
     let topic = |from: &str| named(&format!("{name}.{from}/"));
     assert_eq!((topic("web"), topic("app"), named("rows.csv#"), named("generate#")), (ROWS, ROWS, ROWS, ROWS));
-    let said = said(site, &["status", "mixed.yaml", "-o", "json"], 0);
-    let status: Value = serde_json::from_str(said.lines().next().unwrap_or_default()).expect("a document");
+    let printed = said(site, &["status", "mixed.yaml", "-o", "json"], 0);
+    let status: Value = serde_json::from_str(printed.lines().next().unwrap_or_default()).expect("a document");
     let given = |source: &Value| (source["name"].clone(), source["records"].clone(), source["ended"].clone());
     let sources = status["pipelines"][0]["sources"].as_array().expect("a list");
     assert_eq!(

@@ -20,6 +20,7 @@ mod jobs;
 mod language;
 mod lines;
 mod link;
+mod lowering;
 pub mod model;
 mod objects;
 mod outputs;

@@ -1,8 +1,9 @@
 //! `priority:`, lowered to two stages: one of ours, named `<stage>-levels`, which sorts the records into a topic per level, and
 //! the stage itself, which reads them all.
 
-use millstream_filter_api::{Issue, Node, NodeKind, ScalarStyle, Span};
+use millstream_filter_api::{Issue, Node, NodeKind};
 
+use crate::lowering::{self, map, text};
 use crate::model::{Priority, Stage};
 use crate::read;
 use crate::registry::Registry;
@@ -13,27 +14,10 @@ const FILTER: &str = "levels";
 
 /// The file with a sorting stage before each stage with levels; `None` where there is none.
 pub(crate) fn expand(root: &Node, registry: &Registry, issues: &mut Vec<Issue>) -> Option<Node> {
-    let stages = root.get("stages").and_then(Node::as_list)?;
-    if !stages.iter().any(|stage| stage.get("priority").is_some()) {
-        return None;
-    }
-    let mut all = Vec::with_capacity(stages.len() + 1);
-    for stage in stages {
-        match pair(stage, registry, issues) {
-            Some((sorting, stage)) => all.extend([sorting, stage]),
-            None => all.push(stage.clone()),
-        }
-    }
-    let mut root = root.clone();
-    if let NodeKind::Map(pairs) = &mut root.kind {
-        for (_, value) in pairs.iter_mut().filter(|(key, _)| key.as_text() == Some("stages")) {
-            value.kind = NodeKind::List(std::mem::take(&mut all));
-        }
-    }
-    Some(root)
+    lowering::expand(root, "priority", |stage| pair(stage, registry, issues).map(Vec::from))
 }
 
-fn pair(stage: &Node, registry: &Registry, issues: &mut Vec<Issue>) -> Option<(Node, Node)> {
+fn pair(stage: &Node, registry: &Registry, issues: &mut Vec<Issue>) -> Option<[Node; 2]> {
     let (name, priority) = (stage.get("name")?, stage.get("priority")?);
     let (by, list) = (priority.get("by")?, priority.get("levels")?);
     let levels: Vec<&Node> = list.as_list()?.iter().filter(|level| level.as_text().is_some()).collect();
@@ -47,14 +31,11 @@ fn pair(stage: &Node, registry: &Registry, issues: &mut Vec<Issue>) -> Option<(N
     }
     let sorting = format!("{}-levels", name.as_text()?);
     let mut before = vec![
-        (key("name", name.span), text(&sorting, name.span)),
-        (key("filter", priority.span), text(FILTER, priority.span)),
+        (text("name", name.span), text(&sorting, name.span)),
+        (text("filter", priority.span), text(FILTER, priority.span)),
         (
-            key("with", priority.span),
-            node(
-                NodeKind::Map(vec![(key("by", by.span), by.clone()), (key("levels", list.span), list.clone())]),
-                priority.span,
-            ),
+            text("with", priority.span),
+            map(vec![(text("by", by.span), by.clone()), (text("levels", list.span), list.clone())], priority.span),
         ),
     ];
     let NodeKind::Map(pairs) = &stage.kind else { return None };
@@ -62,8 +43,8 @@ fn pair(stage: &Node, registry: &Registry, issues: &mut Vec<Issue>) -> Option<(N
     before.extend(["from", "dedup"].into_iter().filter_map(of_both));
     let inputs = levels.iter().map(|level| text(&format!("{sorting}.{}", level.as_text().unwrap_or("")), level.span));
     let mut own: Vec<(Node, Node)> = pairs.iter().filter(|(key, _)| key.as_text() != Some("from")).cloned().collect();
-    own.push((key("from", list.span), node(NodeKind::List(inputs.collect()), list.span)));
-    Some((node(NodeKind::Map(before), stage.span), node(NodeKind::Map(own), stage.span)))
+    own.push((text("from", list.span), Node { kind: NodeKind::List(inputs.collect()), span: list.span }));
+    Some([map(before, stage.span), map(own, stage.span)])
 }
 
 /// Whether there can be a topic for each level.
@@ -99,16 +80,4 @@ pub(crate) fn read(node: &Node, stage: &mut Stage) {
     let weights = weights.map(|all| all.iter().filter_map(as_whole).filter_map(|n| u32::try_from(n).ok()).collect());
     debug_assert!(read::text(node, "name") == Some(stage.name.as_str()));
     stage.priority = Some(Priority { levels, weights });
-}
-
-fn node(kind: NodeKind, span: Span) -> Node {
-    Node { kind, span }
-}
-
-fn text(text: &str, span: Span) -> Node {
-    node(NodeKind::Text(text.to_owned(), ScalarStyle::Altered), span)
-}
-
-fn key(word: &str, span: Span) -> Node {
-    text(word, span)
 }

@@ -4,14 +4,15 @@
 //! The first and the last are put before the stage in the tree; the events come from a topic of others, which no `from` can
 //! name, so their stage is made like that of a compensation.
 
-use millstream_filter_api::{Issue, Kind, Node, NodeKind, ScalarStyle, Span};
+use millstream_filter_api::{Issue, Kind, Node, NodeKind};
 
 use crate::compensate::Made;
 use crate::defaults::Options;
 use crate::link::{self, Linked};
+use crate::lowering::{self, map, text};
 use crate::model::{Delivery, Format, Input, Meets, Order};
 use crate::registry::Registry;
-use crate::stage::{Draft, DraftFilter, FlowContext, Schemas, nothing};
+use crate::stage::{Draft, DraftFilter, FlowContext, Schemas};
 use crate::{outputs, read};
 
 /// The filter that says what a record has in common with its event.
@@ -21,24 +22,7 @@ const TAKE_EVENT: &str = "take_event";
 
 /// The file with two stages before each stage that waits; `None` where there is none.
 pub(crate) fn expand(root: &Node, registry: &Registry, issues: &mut Vec<Issue>) -> Option<Node> {
-    let stages = root.get("stages").and_then(Node::as_list)?;
-    if !stages.iter().any(|stage| stage.get("wait_for").is_some()) {
-        return None;
-    }
-    let mut all = Vec::with_capacity(stages.len() + 2);
-    for stage in stages {
-        match three(stage, registry, issues) {
-            Some(three) => all.extend(three),
-            None => all.push(stage.clone()),
-        }
-    }
-    let mut root = root.clone();
-    if let NodeKind::Map(pairs) = &mut root.kind {
-        for (_, value) in pairs.iter_mut().filter(|(key, _)| key.as_text() == Some("stages")) {
-            value.kind = NodeKind::List(std::mem::take(&mut all));
-        }
-    }
-    Some(root)
+    lowering::expand(root, "wait_for", |stage| three(stage, registry, issues).map(Vec::from))
 }
 
 fn three(stage: &Node, registry: &Registry, issues: &mut Vec<Issue>) -> Option<[Node; 3]> {
@@ -168,12 +152,4 @@ fn one(draft: &Draft<'_>, waits: &Node, cx: &Made<'_>, linked: &mut Linked, issu
     stage.of_events = true;
     linked.stages.push(stage);
     Some(Meets { timeout, topic: topic.to_owned(), group })
-}
-
-fn map(pairs: Vec<(Node, Node)>, span: Span) -> Node {
-    Node { kind: NodeKind::Map(pairs), span }
-}
-
-fn text(text: &str, span: Span) -> Node {
-    Node { kind: NodeKind::Text(text.to_owned(), ScalarStyle::Altered), ..nothing(span) }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use millstream_expr::room_for;
-use millstream_filter_api::{Failure, Issue, Node, NodeKind, OwnedValuePath, Payload, ScalarStyle, Value, field_path};
+use millstream_filter_api::{
+    Failure, Issue, Kind, Node, NodeKind, OwnedValuePath, Payload, ScalarStyle, Value, field_path,
+};
 use vrl::path::OwnedSegment;
 
 /// The field that takes an answer.
@@ -21,6 +23,13 @@ impl Into {
         let from_end = |s: &&OwnedSegment| !matches!(s, OwnedSegment::Index(i) if *i < 0);
         let settled: OwnedValuePath = path.segments.iter().take_while(from_end).cloned().collect::<Vec<_>>().into();
         Ok(Self { touched: Arc::from([settled]), path })
+    }
+
+    /// Type of a payload in which it is set.
+    pub(crate) fn kind(&self, input: &Kind) -> Kind {
+        let mut kind = if input.is_any() { Kind::any_object() } else { input.clone() };
+        kind.insert(&self.path, Kind::any());
+        kind
     }
 
     /// Whether the payload has a place for it, to be asked before a call whose effect would be for nothing.

@@ -1,5 +1,7 @@
 //! What must not be printed.
 
+use millstream_filter_api::{Failure, Outcome};
+
 /// Texts that came from outside the file, through `${env:…}` or `${file:…}`.
 #[derive(Default)]
 pub(crate) struct Secrets {
@@ -30,6 +32,14 @@ impl Secrets {
             }
         }
         text
+    }
+
+    /// What an attempt came to; a failure tells nothing that must not be printed.
+    pub(crate) fn outcome(&self, attempted: Result<(), Failure>) -> Outcome {
+        match attempted {
+            Ok(()) => Outcome::Forward,
+            Err(failure) => Outcome::Fail(Box::new(Failure { message: self.mask(failure.message), ..failure })),
+        }
     }
 }
 

@@ -120,11 +120,7 @@ environment variable `SSL_CERT_FILE` names. No proxy is used. A tombstone passes
         let kind = match &plan.taken {
             Taken::Payload => Kind::any(),
             Taken::Nothing => cx.input.clone(),
-            Taken::Field(into) => {
-                let mut kind = if cx.input.is_any() { Kind::any_object() } else { cx.input.clone() };
-                kind.insert(&into.path, Kind::any());
-                kind
-            }
+            Taken::Field(into) => into.kind(cx.input),
         };
         Ok(Checked {
             outputs: Outputs::Single,

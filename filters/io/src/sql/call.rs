@@ -65,14 +65,8 @@ impl Call for Sql {
                 cx.no_call();
                 return Called { record, outcome: Outcome::Forward };
             }
-            let outcome = match self.attempt(&mut record, &cx).await {
-                Ok(()) => Outcome::Forward,
-                Err(mut failure) => {
-                    failure.message = self.plan.secrets.mask(failure.message);
-                    Outcome::Fail(Box::new(failure))
-                }
-            };
-            Called { record, outcome }
+            let attempted = self.attempt(&mut record, &cx).await;
+            Called { record, outcome: self.plan.secrets.outcome(attempted) }
         })
     }
 }

@@ -15,7 +15,7 @@ mod value;
 
 use std::sync::Arc;
 
-use millstream_filter_api::{Built, CheckContext, Checked, Example, FilterSpec, Issue, Kind, Node, Outputs, Page};
+use millstream_filter_api::{Built, CheckContext, Checked, Example, FilterSpec, Issue, Node, Outputs, Page};
 
 use config::Plan;
 
@@ -101,11 +101,7 @@ Behind PgBouncer the stage wants sessions of its own (`pool_mode = session`). A 
         let plan = Arc::new(Plan::check(with, cx)?);
         let kind = match &plan.into {
             None => cx.input.clone(),
-            Some(into) => {
-                let mut kind = if cx.input.is_any() { Kind::any_object() } else { cx.input.clone() };
-                kind.insert(&into.path, Kind::any());
-                kind
-            }
+            Some(into) => into.kind(cx.input),
         };
         Ok(Checked {
             outputs: Outputs::Single,

@@ -40,7 +40,7 @@ impl Replica {
             self.engine.answered(ticket, now);
             match plan.checkpoints.clone() {
                 Some(topic) => {
-                    self.write_kept(&topic, place, key, value);
+                    self.say(place, kept(&topic, place, key, Some(value)));
                     self.txn.keeps.insert(place.slot);
                     self.txn.waiting.push(done);
                 }
@@ -50,10 +50,6 @@ impl Replica {
                 }
             }
         }
-    }
-
-    fn write_kept(&mut self, topic: &std::sync::Arc<str>, place: Place, key: bytes::Bytes, value: bytes::Bytes) {
-        self.say(place, kept(topic, place, key, Some(value)));
     }
 
     /// Puts a record that ends nothing into the open transaction.

@@ -1,6 +1,5 @@
 //! Jobs of a source that several stages read: one is done when all of them have done with it.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +10,7 @@ use millstream_tests::process::wait_until;
 use millstream_tests::site::Site;
 use serde_json::Value;
 
-use crate::{PATIENCE, SESSION, in_state, jobs};
+use crate::{PATIENCE, SESSION, all_found, in_state, jobs};
 
 const ORDERS: usize = 60;
 
@@ -60,14 +59,7 @@ fn found(job: &Value) -> (String, [u64; 5]) {
 
 #[track_caller]
 fn all_are(site: &Site, name: &str, is_mended: bool) {
-    let wanted: BTreeMap<String, _> = (0..ORDERS).map(|n| (format!("order-{n}"), wanted(n, is_mended))).collect();
-    let mut last = BTreeMap::new();
-    wait_until(PATIENCE, || {
-        last = jobs(site, name).iter().map(|(id, job)| (id.clone(), found(job))).collect();
-        last == wanted
-    });
-    let wrong: Vec<_> = wanted.iter().map(|(id, w)| (id, w, last.get(id))).filter(|(_, w, l)| Some(*w) != *l).collect();
-    assert!(wrong.is_empty() && last.len() == wanted.len(), "{} of {ORDERS}: {wrong:?}", last.len());
+    all_found(site, name, ORDERS, |n| wanted(n, is_mended), found);
 }
 
 /// What it is to catch: with jobs that begin in each reader by itself those whose fast half is done would be done.

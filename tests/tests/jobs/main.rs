@@ -12,6 +12,7 @@ mod undone;
 mod waits;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -128,14 +129,26 @@ fn found(job: &Value) -> (String, [u64; 6]) {
 /// Waits until each job is as it has to be.
 #[track_caller]
 fn all_ended(site: &Site, name: &str, mended: bool) {
-    let wanted: BTreeMap<String, _> = (0..ORDERS).map(|n| (format!("order-{n}"), wanted(n, mended))).collect();
+    all_found(site, name, ORDERS, |n| wanted(n, mended), found);
+}
+
+/// Waits until the jobs `order-0` to `order-<orders - 1>`, and no others, are found as they are wanted.
+#[track_caller]
+fn all_found<T: PartialEq + Debug>(
+    site: &Site,
+    name: &str,
+    orders: usize,
+    wanted: impl Fn(usize) -> T,
+    found: impl Fn(&Value) -> T,
+) {
+    let wanted: BTreeMap<String, T> = (0..orders).map(|n| (format!("order-{n}"), wanted(n))).collect();
     let mut last = BTreeMap::new();
     wait_until(PATIENCE, || {
         last = jobs(site, name).iter().map(|(id, job)| (id.clone(), found(job))).collect();
         last == wanted
     });
     let wrong: Vec<_> = wanted.iter().map(|(id, w)| (id, w, last.get(id))).filter(|(_, w, l)| Some(*w) != *l).collect();
-    assert!(wrong.is_empty() && last.len() == wanted.len(), "{} of {ORDERS}: {wrong:?}", last.len());
+    assert!(wrong.is_empty() && last.len() == wanted.len(), "{} of {orders}: {wrong:?}", last.len());
 }
 
 fn exact_through_kills(site: &Site, name: &str) {

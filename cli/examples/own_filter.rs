@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use millstream_filter_api::{
     Built, CheckContext, Checked, Compute, Example, FilterSpec, Issue, Node, Outcome, Outputs, OwnedValuePath, Page,
-    Record, Value,
+    Reads, Record, Value,
 };
 
 /// `mask: .card` puts `*` in the place of all but the last four characters of a text.
@@ -49,7 +49,7 @@ impl FilterSpec for Mask {
             outputs: Outputs::Single,
             types: vec![cx.input.clone()],
             effects: false,
-            reads_value: true,
+            reads: Reads::Everything,
             build: Arc::new(move || Built::Compute(Box::new(Masking { paths: Arc::clone(&paths) }))),
             warnings: Vec::new(),
             long: None,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use vrl::value::{Kind, Value};
 
-use crate::{CallContext, Issue, Node, Outcome, Record};
+use crate::{CallContext, Issue, Node, Outcome, Reads, Record};
 
 /// A filter as the pipeline language knows it: a name, a page, and a check that turns a configuration into something
 /// that can be built once per replica.
@@ -76,8 +76,9 @@ pub struct Checked {
     pub types: Vec<Kind>,
     /// Whether running it has effects outside the log (a call, a mail). Replays ask before running such filters.
     pub effects: bool,
-    /// Whether it needs the decoded value; `false` lets the runtime forward bytes without decoding them.
-    pub reads_value: bool,
+    /// What it looks at or changes of a payload; the runtime need not decode the rest. What it gives to others, or writes
+    /// in another form, it looks at.
+    pub reads: Reads,
     /// Makes one instance; called once per replica.
     pub build: Arc<dyn Fn() -> Built + Send + Sync>,
     /// Remarks that do not stop a run.

@@ -15,6 +15,7 @@ mod json_schema;
 mod keys;
 mod outcome;
 mod payload;
+mod reads;
 mod record;
 pub mod units;
 
@@ -29,6 +30,7 @@ pub use json_schema::kind_of_json_schema;
 pub use keys::{Keys, field_path, nearest};
 pub use outcome::{Emission, Outcome};
 pub use payload::{Payload, Touched};
+pub use reads::Reads;
 pub use record::{Meta, Record};
 
 /// A path such as `.a.b[0]` inside a [`Value`].

@@ -15,6 +15,7 @@ pub struct Payload {
     raw: Option<Bytes>,
     value: Option<Value>,
     touched: Touched,
+    partial: bool,
 }
 
 /// What differs between the bytes as read and the value.
@@ -32,22 +33,28 @@ pub enum Touched {
 impl Payload {
     /// A tombstone.
     pub const fn null() -> Self {
-        Self { raw: None, value: None, touched: Touched::Nothing }
+        Self { raw: None, value: None, touched: Touched::Nothing, partial: false }
     }
 
     /// Bytes as read, not decoded.
     pub const fn from_bytes(raw: Bytes) -> Self {
-        Self { raw: Some(raw), value: None, touched: Touched::Nothing }
+        Self { raw: Some(raw), value: None, touched: Touched::Nothing, partial: false }
     }
 
     /// Bytes as read and the value they decode to.
     pub const fn decoded(raw: Bytes, value: Value) -> Self {
-        Self { raw: Some(raw), value: Some(value), touched: Touched::Nothing }
+        Self { raw: Some(raw), value: Some(value), touched: Touched::Nothing, partial: false }
+    }
+
+    /// Bytes as read and, of the object they decode to, the members somebody looks at. Members that are not in the value are
+    /// in the bytes all the same, so that such a payload cannot be rendered whole.
+    pub const fn decoded_in_part(raw: Bytes, value: Value) -> Self {
+        Self { raw: Some(raw), value: Some(value), touched: Touched::Nothing, partial: true }
     }
 
     /// A new value that no bytes stand behind.
     pub const fn from_value(value: Value) -> Self {
-        Self { raw: None, value: Some(value), touched: Touched::Everything }
+        Self { raw: None, value: Some(value), touched: Touched::Everything, partial: false }
     }
 
     /// Whether this is a tombstone.
@@ -58,6 +65,11 @@ impl Payload {
     /// The decoded value; `None` for a tombstone or when the payload was not decoded.
     pub fn value(&self) -> Option<&Value> {
         self.value.as_ref()
+    }
+
+    /// Whether the bytes may hold members that the value has not.
+    pub fn is_partial(&self) -> bool {
+        self.partial
     }
 
     /// The bytes as read, whatever was touched since. The codec's starting point for splicing.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_filter_api::{Issue, Kind, Node, NodeKind, OwnedValuePath, Record, Severity, Value};
+use millstream_filter_api::{Issue, Kind, Node, NodeKind, OwnedValuePath, Reads, Record, Severity, Value};
 use vrl::compiler::state::{ExternalEnv, LocalEnv};
 use vrl::compiler::unused_expression_checker::check_for_unused_results;
 use vrl::compiler::{CompileConfig, Compiler, Program, TypeState};
@@ -69,7 +69,7 @@ pub struct Expression {
     result: Kind,
     target: Kind,
     warnings: Vec<Issue>,
-    reads_payload: bool,
+    reads: Reads,
 }
 
 impl Expression {
@@ -154,10 +154,10 @@ impl Expression {
             compiled.program
         };
         let target = info.state.external.target_kind().clone();
-        let reads_payload = facts.reads_payload();
+        let reads = facts.read_members();
         let read = |path: &OwnedTargetPath| facts.reads.iter().any(|(p, _)| p == path);
         let tested = facts.tests.iter().filter(|p| !read(p)).cloned().collect();
-        Ok(Self { program, source, options, plan, touched, tested, result, target, warnings, reads_payload })
+        Ok(Self { program, source, options, plan, touched, tested, result, target, warnings, reads })
     }
 
     /// Type of the value it gives.
@@ -177,7 +177,12 @@ impl Expression {
 
     /// Whether it reads or changes anything of the payload; `false` when metadata alone decides.
     pub fn reads_payload(&self) -> bool {
-        self.reads_payload
+        self.reads != Reads::nothing()
+    }
+
+    /// What it reads or changes of the payload.
+    pub fn reads(&self) -> &Reads {
+        &self.reads
     }
 
     /// Remarks that do not stop a run.

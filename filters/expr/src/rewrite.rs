@@ -1,6 +1,7 @@
 //! One walk over a parsed program: replaces operators by their checked functions and assignments of metadata by theirs,
 //! and notes what the program reads, writes and deletes, with the places of these in the text.
 
+use millstream_filter_api::Reads;
 use vrl::diagnostic::Span;
 use vrl::parser::ast::{
     Array, Assignment, AssignmentOp, AssignmentTarget, Block, Container, Expr, FunctionArgument, FunctionCall,
@@ -35,10 +36,12 @@ const MAX_DEPTH: u32 = 100;
 const MAX_CALLS: u32 = 12;
 
 impl Facts {
-    /// Whether the payload is read or changed at all.
-    pub(crate) fn reads_payload(&self) -> bool {
+    /// What is read or changed of the payload. What is written counts too: it is looked at whether there is room for it.
+    pub(crate) fn read_members(&self) -> Reads {
         let placed = self.reads.iter().chain(&self.writes).chain(&self.deletes).map(|(path, _)| path);
-        placed.chain(&self.tests).any(|path| path.prefix == PathPrefix::Event)
+        Reads::of_paths(
+            placed.chain(&self.tests).filter(|path| path.prefix == PathPrefix::Event).map(|path| &path.path),
+        )
     }
 }
 
@@ -216,6 +219,11 @@ impl Walk {
             ("exists", Some((path, _))) => {
                 self.facts.tests.push(path);
                 true
+            }
+            ("unnest", Some((path, span))) => {
+                // Names one member, and gives copies of the whole.
+                self.facts.reads.push((OwnedTargetPath::root(path.prefix), span));
+                false
             }
             _ => false,
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use millstream_filter_api::{
     Built, CheckContext, Checked, Compute, Example, FilterSpec, Issue, Keys, Node, Outcome, Outputs, OwnedValuePath,
-    Page, Record, Value,
+    Page, Reads, Record, Value,
 };
 
 use crate::paths;
@@ -55,7 +55,7 @@ It is the first part of a stage with `wait_for`, which has it in stages of its o
             outputs: Outputs::Single,
             types: vec![cx.input.clone()],
             effects: false,
-            reads_value: true,
+            reads: Reads::Everything,
             warnings: Vec::new(),
             long: None,
             build: Arc::new(move || {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use millstream_filter_api::{
     Built, CheckContext, Checked, Compute, Example, FilterSpec, Issue, Keys, Node, Outcome, Outputs, OwnedValuePath,
-    Page, Record, Value,
+    Page, Reads, Record, Value,
 };
 
 use crate::paths;
@@ -68,7 +68,10 @@ last filter of its stage.",
             types: vec![cx.input.clone(); names.len()],
             outputs: Outputs::Named(names),
             effects: false,
-            reads_value: matches!(*by, By::Field(_)),
+            reads: match &*by {
+                By::Field(path) => Reads::of_paths([path]),
+                By::Header(_) => Reads::nothing(),
+            },
             warnings: Vec::new(),
             build: Arc::new(move || {
                 Built::Compute(Box::new(Levels { by: Arc::clone(&by), index: Arc::clone(&index) }))

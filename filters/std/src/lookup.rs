@@ -6,7 +6,7 @@ use std::sync::Arc;
 use millstream_expr::room_for;
 use millstream_filter_api::{
     Built, CheckContext, Checked, Compute, Example, FilterSpec, Issue, Keys, Kind, Node, Outcome, Outputs,
-    OwnedValuePath, Page, Record, Value, field_path, nearest,
+    OwnedValuePath, Page, Reads, Record, Value, field_path, nearest,
 };
 use vrl::path::OwnedSegment;
 
@@ -92,7 +92,7 @@ A payload that is no object becomes a dead letter with code `not_an_object`. A t
             outputs: Outputs::Single,
             types: vec![kind],
             effects: false,
-            reads_value: true,
+            reads: Reads::Everything,
             warnings: Vec::new(),
             build: Arc::new(move || Built::Compute(Box::new(Lookup { plan: Arc::clone(&plan) }))),
         })

@@ -53,7 +53,7 @@ A tombstone passes unless the statements use metadata only; then they run on it 
             outputs: Outputs::Single,
             types: vec![expression.target().clone()],
             effects: false,
-            reads_value: expression.reads_payload(),
+            reads: expression.reads().clone(),
             warnings: expression.warnings().to_vec(),
             build: Arc::new(move || {
                 Built::Compute(Box::new(Map { expression: Arc::clone(&expression), state: ExprState::new() }))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use millstream_expr::{ExprState, Expression, Purpose};
 use millstream_filter_api::{
     Built, CheckContext, Checked, Compute, Emission, Example, FilterSpec, Issue, Node, NodeKind, Outcome, Outputs,
-    Page, Record,
+    Page, Reads, Record,
 };
 
 use crate::options;
@@ -84,7 +84,7 @@ so it is the last filter of its stage.",
             types: vec![cx.input.clone(); names.len()],
             outputs: Outputs::Named(names),
             effects: false,
-            reads_value: conditions.iter().any(Expression::reads_payload),
+            reads: conditions.iter().map(|c| c.reads().clone()).fold(Reads::nothing(), Reads::and),
             warnings,
             build: Arc::new(move || {
                 Built::Compute(Box::new(Route { conditions: Arc::clone(&conditions), state: ExprState::new() }))

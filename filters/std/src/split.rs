@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_filter_api::{
     Built, CheckContext, Checked, Compute, Emission, Example, FilterSpec, Issue, Kind, Node, Outcome, Outputs,
-    OwnedValuePath, Page, Payload, Record, Touched, Value,
+    OwnedValuePath, Page, Payload, Reads, Record, Touched, Value,
 };
 use serde_json::value::RawValue;
 use vrl::path::OwnedSegment;
@@ -57,7 +57,7 @@ A record without an array there becomes a dead letter of class `data` with code 
             outputs: Outputs::Single,
             types: vec![element],
             effects: false,
-            reads_value: true,
+            reads: Reads::Everything,
             warnings: Vec::new(),
             build: Arc::new(move || Built::Compute(Box::new(Split { path: path.clone(), text: Arc::clone(&text) }))),
         })

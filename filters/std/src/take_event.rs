@@ -6,7 +6,7 @@ use bytes::Bytes;
 use millstream_codec::{Codec, Coercion};
 use millstream_filter_api::{
     Built, CheckContext, Checked, Compute, Example, FilterSpec, Issue, Keys, Kind, Node, Outcome, Outputs,
-    OwnedValuePath, Page, Record, Value,
+    OwnedValuePath, Page, Reads, Record, Value,
 };
 
 use crate::correlate::KEY_HEADER;
@@ -51,7 +51,7 @@ It is the last part of a stage with `wait_for`, which has it in a stage of its o
             outputs: Outputs::Single,
             types: vec![kind],
             effects: false,
-            reads_value: true,
+            reads: Reads::Everything,
             warnings: Vec::new(),
             build: Arc::new(|| Built::Compute(Box::new(TakeEvent))),
             long: None,

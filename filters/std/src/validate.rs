@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jsonschema::Validator;
 use millstream_filter_api::{
     Built, CheckContext, Checked, Compute, Example, FilterSpec, Issue, Keys, Kind, Node, NodeKind, Outcome, Outputs,
-    Page, Record, Span, Value, kind_of_json_schema,
+    Page, Reads, Record, Span, Value, kind_of_json_schema,
 };
 
 use crate::types;
@@ -71,7 +71,7 @@ A tombstone passes.",
             outputs: Outputs::Single,
             types: vec![types::narrowed(cx.input, kind)],
             effects: false,
-            reads_value: true,
+            reads: Reads::Everything,
             warnings: Vec::new(),
             build: Arc::new(move || Built::Compute(Box::new(Validate { rule: Arc::clone(&rule) }))),
         })

@@ -45,7 +45,7 @@ A tombstone passes unless the condition uses metadata only; then it is decided a
             outputs: Outputs::Single,
             types: vec![cx.input.clone()],
             effects: false,
-            reads_value: condition.reads_payload(),
+            reads: condition.reads().clone(),
             warnings: condition.warnings().to_vec(),
             build: Arc::new(move || {
                 Built::Compute(Box::new(Where { condition: Arc::clone(&condition), state: ExprState::new() }))

@@ -1,12 +1,12 @@
 //! The formats of payloads, and the choice between "the same bytes", "spliced" and "rendered whole".
 
 use bytes::Bytes;
-use millstream_filter_api::{Payload, Touched, Value};
+use millstream_filter_api::{Payload, Reads, Touched, Value};
 
 use crate::avro::AvroSchema;
 use crate::coercion::Coercion;
 use crate::error::{DecodeError, EncodeError};
-use crate::{json, render, row, splice};
+use crate::{json, members, render, row, splice};
 
 /// How payloads are encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,18 @@ impl Codec {
         Ok(Payload::decoded(raw, value))
     }
 
+    /// As [`Codec::decode`], for somebody who looks at no more than `reads`. The same payloads are refused, for the same
+    /// reasons.
+    pub fn decode_part(&self, raw: Bytes, coercion: &Coercion, reads: &Reads) -> Result<Payload, DecodeError> {
+        if let (Self::Json, Reads::Members(wanted)) = (self, reads)
+            && let Some(mut value) = members::parse(&raw, wanted)
+        {
+            coercion.apply(&mut value);
+            return Ok(Payload::decoded_in_part(raw, value));
+        }
+        self.decode(raw, coercion)
+    }
+
     /// Encodes a payload that was decoded as `original_format`; `None` for a tombstone.
     ///
     /// Untouched and of the same format, the very same bytes come back (a reference count). JSON touched in parts is
@@ -67,7 +79,10 @@ impl Codec {
                 let decoded = original_format.decode(raw.clone(), &Coercion::none())?;
                 self.encode(&decoded, original_format)
             }
-            (Some(raw), Some(value), Touched::Paths(paths)) if same_format => self.splice(raw, value, paths).map(Some),
+            (Some(raw), Some(value), Touched::Paths(paths)) if same_format => {
+                self.splice(raw, value, paths, payload.is_partial()).map(Some)
+            }
+            _ if payload.is_partial() => Err(EncodeError::in_part()),
             (_, Some(value), _) => self.render(value).map(Some),
         }
     }
@@ -77,9 +92,10 @@ impl Codec {
         raw: &Bytes,
         value: &Value,
         paths: &[std::sync::Arc<[millstream_filter_api::OwnedValuePath]>],
+        partial: bool,
     ) -> Result<Bytes, EncodeError> {
         match self {
-            Self::Json => splice::splice(raw, value, paths),
+            Self::Json => splice::splice(raw, value, paths, partial),
             Self::Csv { columns, separator } => row::splice(raw, value, paths, columns, *separator),
             Self::Raw | Self::Text | Self::Avro(_) => self.render(value),
         }

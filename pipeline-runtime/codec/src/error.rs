@@ -42,6 +42,11 @@ impl EncodeError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { code: "encode_failed", message: message.into() }
     }
+
+    /// Members that nobody was to look at would be lost.
+    pub(crate) fn in_part() -> Self {
+        Self::new("the payload was decoded in part and is to be written whole; this is a fault of Millstream")
+    }
 }
 
 impl From<DecodeError> for EncodeError {

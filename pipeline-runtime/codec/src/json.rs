@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
 use millstream_filter_api::Value;
@@ -18,6 +19,11 @@ pub(crate) fn parse(raw: &Bytes) -> Result<Value, DecodeError> {
     let text = std::str::from_utf8(raw).map_err(|e| DecodeError::utf8("the payload", e.valid_up_to()))?;
     let parsed = parse_text(text, Seed { raw, beyond: None });
     parsed.or_else(|e| parse_beyond_range(raw).unwrap_or(Err(e))).map_err(DecodeError::json)
+}
+
+/// One value of a text that was found to be JSON. `None` where the parser sees it otherwise, as for a number beyond range.
+pub(crate) fn parse_part(raw: &Bytes, part: Range<usize>) -> Option<Value> {
+    parse_text(std::str::from_utf8(raw.get(part)?).ok()?, Seed { raw, beyond: None }).ok()
 }
 
 fn parse_text(text: &str, seed: Seed<'_>) -> serde_json::Result<Value> {

@@ -13,10 +13,12 @@ mod coercion;
 mod error;
 mod exact;
 mod json;
+mod members;
 mod render;
 mod row;
 mod scan;
 mod splice;
+mod strict;
 mod typing;
 
 pub use avro::AvroSchema;

@@ -20,7 +20,13 @@ use crate::render::{encode_value, render, render_str};
 use crate::scan::{Member, elements, members, skip_space, skip_value};
 
 /// The text of `value`, which differs from what `raw` decodes to at most at `touched` or below.
-pub(crate) fn splice(raw: &Bytes, value: &Value, touched: &[Arc<[OwnedValuePath]>]) -> Result<Bytes, EncodeError> {
+/// Where the value is `partial`, members that nobody touched are in `raw` alone.
+pub(crate) fn splice(
+    raw: &Bytes,
+    value: &Value,
+    touched: &[Arc<[OwnedValuePath]>],
+    partial: bool,
+) -> Result<Bytes, EncodeError> {
     let paths: Paths<'_> = touched.iter().flat_map(|p| p.iter()).map(|p| p.segments.as_slice()).collect();
     let mut splicer = Splicer { raw, out: Vec::new(), done: 0 };
     match splicer.value(skip_space(raw, 0), value, Scope::of(&paths), 0) {
@@ -29,6 +35,7 @@ pub(crate) fn splice(raw: &Bytes, value: &Value, touched: &[Arc<[OwnedValuePath]
             splicer.copy_to(raw.len());
             Ok(splicer.out.into())
         }
+        Err(Stop::NotJson) if partial => Err(EncodeError::in_part()),
         Err(Stop::NotJson) => encode_value(value),
         Err(Stop::Encode(e)) => Err(e),
     }

@@ -177,8 +177,9 @@ fn decode(plan: &InputPlan, record: &LogRecord) -> Result<Payload, Box<Failure>>
     }
     match &record.value {
         None => Ok(Payload::null()),
-        Some(bytes) => {
-            plan.codec.decode(bytes.clone(), &plan.coercion).map_err(|e| Box::new(Failure::data(e.code, e.message)))
-        }
+        Some(bytes) => plan
+            .codec
+            .decode_part(bytes.clone(), &plan.coercion, &plan.reads)
+            .map_err(|e| Box::new(Failure::data(e.code, e.message))),
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use millstream_codec::{Codec, Coercion};
 use millstream_engine::{DedupConfig, EngineConfig, Order, Park};
-use millstream_filter_api::Built;
+use millstream_filter_api::{Built, Reads};
 use millstream_log::Delivery;
-use millstream_spec::model::{self, KeyRule, Pipeline, SourceKind, Stage, Start};
+use millstream_spec::model::{self, IdRule, KeyRule, Pipeline, SourceKind, Stage, Start};
 
 use crate::growth::is_read_here;
 use crate::guard::Guard;
@@ -95,6 +95,8 @@ pub struct InputPlan {
     pub own_source: bool,
     /// Whether its records begin jobs: no stage of this pipeline wrote them.
     pub begins_jobs: bool,
+    /// What the stage looks at of its payloads.
+    pub reads: Reads,
     /// Where a new group begins.
     pub start: Start,
 }
@@ -142,7 +144,8 @@ const COMMIT_SOON: Duration = Duration::from_millis(20);
 impl StagePlan {
     /// Resolves a stage. `topics` has the partition count of every topic of the pipeline.
     pub fn new(pipeline: &Pipeline, stage: &Stage, topics: &Partitions) -> Self {
-        let inputs = stage.inputs.iter().map(|input| input_plan(pipeline, input)).collect();
+        let input = |i| InputPlan { reads: reads(pipeline, stage, i), ..input_plan(pipeline, i) };
+        let inputs = stage.inputs.iter().map(input).collect();
         let outputs = stage.outputs.iter().map(|output| output_plan(pipeline, stage, output, topics)).collect();
         let filters: Vec<FilterPlan> = stage
             .filters
@@ -227,7 +230,7 @@ pub fn calls_out(stage: &Stage) -> bool {
     stage.filters.iter().any(|f| matches!((f.checked.build)(), Built::Call(_)))
 }
 
-/// How a stage reads one of its inputs.
+/// How one of a stage's inputs is read, by somebody who looks at everything.
 pub fn input_plan(pipeline: &Pipeline, input: &model::Input) -> InputPlan {
     let source = pipeline.source_of(input);
     let foreign = source.filter(|s| !s.writes());
@@ -238,11 +241,33 @@ pub fn input_plan(pipeline: &Pipeline, input: &model::Input) -> InputPlan {
         ids: foreign.map_or(InputIds::Own, |source| InputIds::Source(source.id.clone())),
         own_source: source.is_some_and(model::Source::writes),
         begins_jobs: source.is_some(),
+        reads: Reads::Everything,
         start: match foreign.map(|source| &source.kind) {
             Some(SourceKind::Topic { start }) => *start,
             _ => Start::Earliest,
         },
     }
+}
+
+/// What of an input's payloads anybody in the stage looks at: filters, rules for names and keys, and who writes them in
+/// another form or looks at all that goes out.
+fn reads(pipeline: &Pipeline, stage: &Stage, input: &model::Input) -> Reads {
+    let same_form = stage.outputs.iter().all(|o| codec_of(&o.format) == codec_of(&input.format));
+    // How far a job has come is asked of the payload too.
+    let progress = pipeline.jobs.as_ref().is_some_and(|jobs| jobs.progress.is_some());
+    if !same_form || progress || stage.isolate.is_some() {
+        return Reads::Everything;
+    }
+    let id = match pipeline.source_of(input).map(|source| &source.id) {
+        Some(IdRule::Fields(paths)) => Reads::of_paths(paths),
+        _ => Reads::nothing(),
+    };
+    let keys = stage.outputs.iter().filter_map(|output| match &output.key {
+        Some(KeyRule::Fields(paths)) => Some(Reads::of_paths(paths)),
+        _ => None,
+    });
+    let filters = stage.filters.iter().map(|f| f.checked.reads.clone());
+    filters.chain(keys).fold(id, Reads::and)
 }
 
 fn output_plan(pipeline: &Pipeline, stage: &Stage, output: &model::Output, topics: &Partitions) -> OutputPlan {

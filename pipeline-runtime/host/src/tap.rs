@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use millstream_codec::Coercion;
 use millstream_expr::{ExprState, Expression, Purpose};
-use millstream_filter_api::{Issue, Kind, Node, NodeKind, ScalarStyle, Span};
+use millstream_filter_api::{Issue, Kind, Node, NodeKind, Reads, ScalarStyle, Span};
 use millstream_log::LogRecord;
 use millstream_spec::model::{Input as ModelInput, Output, Pipeline, Stage, Start};
 
@@ -40,6 +40,7 @@ impl RecordFilter {
             ids: InputIds::Own,
             own_source: false,
             begins_jobs: false,
+            reads: Reads::Everything,
             start: Start::Earliest,
         };
         Self::new(plan, &output.types, condition)

@@ -14,7 +14,9 @@ pub(crate) mod resolver;
 use std::sync::Arc;
 
 use hyper::Method;
-use millstream_filter_api::{Built, CheckContext, Checked, Example, FilterSpec, Issue, Kind, Node, Outputs, Page};
+use millstream_filter_api::{
+    Built, CheckContext, Checked, Example, FilterSpec, Issue, Kind, Node, Outputs, Page, Reads,
+};
 
 use config::{Plan, Taken};
 
@@ -127,7 +129,7 @@ environment variable `SSL_CERT_FILE` names. No proxy is used. A tombstone passes
             types: vec![kind],
             // What a GET does outside is nothing, by its definition.
             effects: plan.method != Method::GET,
-            reads_value: true,
+            reads: Reads::Everything,
             long: plan.poll.as_ref().map(poll::Poll::longest),
             warnings: plan.body.as_ref().map_or_else(Vec::new, |b| b.warnings().to_vec()),
             build: Arc::new(move || Built::Call(Arc::new(call::Http::new(Arc::clone(&plan))))),

@@ -15,7 +15,7 @@ mod value;
 
 use std::sync::Arc;
 
-use millstream_filter_api::{Built, CheckContext, Checked, Example, FilterSpec, Issue, Node, Outputs, Page};
+use millstream_filter_api::{Built, CheckContext, Checked, Example, FilterSpec, Issue, Node, Outputs, Page, Reads};
 
 use config::Plan;
 
@@ -107,7 +107,7 @@ Behind PgBouncer the stage wants sessions of its own (`pool_mode = session`). A 
             outputs: Outputs::Single,
             types: vec![kind],
             effects: plan.effects,
-            reads_value: true,
+            reads: Reads::Everything,
             warnings: plan.args.iter().flat_map(|arg| arg.expression.warnings().to_vec()).collect(),
             build: Arc::new(move || Built::Call(Arc::new(call::Sql::new(Arc::clone(&plan))))),
             long: None,

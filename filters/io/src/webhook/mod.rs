@@ -10,7 +10,7 @@ mod targets;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_filter_api::{Built, Checked, Issue, Kind, Node, Outputs, units};
+use millstream_filter_api::{Built, Checked, Issue, Kind, Node, Outputs, Reads, units};
 
 use call::{Plan, Webhook};
 use sign::Keys;
@@ -54,7 +54,7 @@ pub fn callbacks(with: &Node) -> Result<(Checked, Judge), Vec<Issue>> {
         outputs: Outputs::Single,
         types: vec![Kind::any()],
         effects: true,
-        reads_value: false,
+        reads: Reads::Everything,
         warnings: Vec::new(),
         build: Arc::new(move || Built::Call(Arc::new(Webhook::new(Arc::clone(&plan))))),
         long: None,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use millstream_codec::{Codec, Coercion};
-use millstream_filter_api::{Built, Class, Compute, Files, Issue, Outcome, Outputs, Record};
+use millstream_filter_api::{Built, Class, Compute, Files, Issue, Outcome, Outputs, Reads, Record};
 use millstream_spec::model::{Pipeline, Stage};
 use millstream_spec::{Registry, SourceFile, check};
 
@@ -59,6 +59,7 @@ pub struct Chain {
     filters: Vec<Box<dyn Compute>>,
     outputs: Vec<String>,
     coercion: Coercion,
+    reads: Reads,
 }
 
 impl Chain {
@@ -76,11 +77,14 @@ impl Chain {
             Some(Outputs::Named(names)) => names.clone(),
             _ => Vec::new(),
         };
-        Self { filters: filters.collect(), outputs, coercion: coercion.clone() }
+        let reads = stage.filters.iter().map(|f| f.checked.reads.clone()).fold(Reads::nothing(), Reads::and);
+        Self { filters: filters.collect(), outputs, coercion: coercion.clone(), reads }
     }
 
+    /// As a stage decodes it: only what its filters say they look at.
     pub fn decode(&self, line: &str) -> Record {
-        let payload = Codec::Json.decode(Bytes::copy_from_slice(line.as_bytes()), &self.coercion).unwrap();
+        let raw = Bytes::copy_from_slice(line.as_bytes());
+        let payload = Codec::Json.decode_part(raw, &self.coercion, &self.reads).unwrap();
         Record { payload, ..Record::default() }
     }
 

@@ -32,6 +32,34 @@ fn map_keeps_the_text_around_what_it_assigns() {
     assert_eq!(run("map: .a = 1\n---\nmap: del(.a)\n---\nwhere: .q == 2"), wrap(DIRT));
 }
 
+/// A stage decodes what its filters look at; what looks at more than it names must be given all. Red without the line about
+/// `unnest` in `rewrite.rs`, and with reads that leave out what is written, deleted or tested.
+#[test]
+fn what_looks_at_everything_is_given_everything() {
+    let line = r#"{"a": {"x": 1, "y": [2]}, "b": "two", "c": [3, 4]}"#;
+    for (filters, want) in [
+        ("map: . = unnest!(.c)", r#"[{"a":{"x":1,"y":[2]},"b":"two","c":3},{"a":{"x":1,"y":[2]},"b":"two","c":4}]"#),
+        ("map: .n = length(object!(.))", r#"{"a": {"x": 1, "y": [2]}, "b": "two", "c": [3, 4], "n": 3}"#),
+        ("map: .k = keys(object!(.))", r#"{"a": {"x": 1, "y": [2]}, "b": "two", "c": [3, 4], "k": ["a","b","c"]}"#),
+        (
+            "map: .all = encode_json(.)\n---\nmap: del(.a)",
+            r#"{"b": "two", "c": [3, 4], "all": "{\"a\":{\"x\":1,\"y\":[2]},\"b\":\"two\",\"c\":[3,4]}"}"#,
+        ),
+        ("map: .a.z = 9", r#"{"a": {"x": 1, "y": [2], "z": 9}, "b": "two", "c": [3, 4]}"#),
+        ("map: .moved = del(.b)", r#"{"a": {"x": 1, "y": [2]}, "c": [3, 4], "moved": "two"}"#),
+        ("map: .has = exists(.b)", r#"{"a": {"x": 1, "y": [2]}, "b": "two", "c": [3, 4], "has": true}"#),
+        ("map: |\n  v = .\n  .v = v.b", r#"{"a": {"x": 1, "y": [2]}, "b": "two", "c": [3, 4], "v": "two"}"#),
+        ("map: .c[0] = 5", r#"{"a": {"x": 1, "y": [2]}, "b": "two", "c": [5, 4]}"#),
+        ("map: |\n  . = { \"n\": .c[1], \"b\": .b }", r#"{"b": "two", "n": 4}"#),
+        ("where: true", line),
+    ] {
+        let mut chain = Chain::new("{ a: any, b: any, c: any }", filters);
+        assert_eq!(only(chain.line_by_line(line)), format!("{{\"value\": {want}}}"), "{filters}");
+    }
+    let mut blocked = Chain::new("{ b: any }", "map: .b.x = 1");
+    assert_eq!(only(blocked.line_by_line(line)), r#"{"failed": "expression_failed"}"#);
+}
+
 /// Red while 1e400 was no JSON, and while a field assigned made an object of an array.
 #[test]
 fn numbers_beyond_a_float_pass_where_nothing_reads_them() {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use millstream_embedded::{EmbeddedLog, EmbeddedOptions};
 use millstream_filter_api::{
-    Built, CheckContext, Checked, Compute, Files, FilterSpec, Headers, Issue, Node, Outcome, Outputs, Page, Record,
+    Built, CheckContext, Checked, Compute, Files, FilterSpec, Headers, Issue, Node, Outcome, Outputs, Page, Reads,
+    Record,
 };
 use millstream_host::{NoMakers, RunError, RunOptions, Stop, Summary, run};
 use millstream_log::{Budget, End, Isolation, Log, NewTopic, Outgoing, Retention, TopicPartition};
@@ -43,7 +44,7 @@ impl FilterSpec for Pass {
             outputs: Outputs::Single,
             types: vec![cx.input.clone()],
             effects: false,
-            reads_value: false,
+            reads: Reads::Everything,
             build: Arc::new(|| Built::Compute(Box::new(Pass))),
             warnings: Vec::new(),
             long: None,

@@ -14,7 +14,7 @@ use held_up::HeldUp;
 use millstream_embedded::{EmbeddedLog, EmbeddedOptions};
 use millstream_filter_api::{
     Built, Call, CallContext, CallFuture, Called, CheckContext, Checked, Failure, Files, FilterSpec, Headers, Issue,
-    Node, Outcome, Outputs, Page, Record,
+    Node, Outcome, Outputs, Page, Reads, Record,
 };
 use millstream_host::{NoMakers, RunOptions, Stop, Summary, run};
 use millstream_log::{
@@ -73,7 +73,7 @@ impl FilterSpec for Spec {
             outputs: Outputs::Single,
             types: vec![cx.input.clone()],
             effects: true,
-            reads_value: false,
+            reads: Reads::Everything,
             build: Arc::new(move || Built::Call(Arc::clone(&calls) as Arc<dyn Call>)),
             warnings: Vec::new(),
             long: None,

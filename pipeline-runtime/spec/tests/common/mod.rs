@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use millstream_filter_api::{
     Built, CheckContext, Checked, Compute, Files, FilterSpec, Found, Issue, Kind, Node, NodeKind, Outcome, Outputs,
-    Page, Record,
+    Page, Reads, Record,
 };
 use millstream_spec::model::{Judge, Pipeline};
 use millstream_spec::{Registry, SourceFile, Verdict, check, path};
@@ -80,7 +80,15 @@ impl FilterSpec for Pretend {
     fn check(&self, with: &Node, cx: &CheckContext<'_>) -> Result<Checked, Vec<Issue>> {
         let (outputs, types) = (self.check)(with, cx)?;
         let build = Arc::new(|| Built::Compute(Box::new(Nothing)));
-        Ok(Checked { outputs, types, effects: false, reads_value: true, build, warnings: Vec::new(), long: None })
+        Ok(Checked {
+            outputs,
+            types,
+            effects: false,
+            reads: Reads::Everything,
+            build,
+            warnings: Vec::new(),
+            long: None,
+        })
     }
 }
 
@@ -196,7 +204,7 @@ pub fn registry() -> Registry {
                 outputs: Outputs::Single,
                 types: vec![Kind::any()],
                 effects: true,
-                reads_value: false,
+                reads: Reads::Everything,
                 build: Arc::new(build),
                 warnings: Vec::new(),
                 long: None,

@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("millstream-spec", &["millstream-filter-api", "millstream-codec"]),
     ("millstream-filters-std", &["millstream-filter-api", "millstream-expr", "millstream-codec"]),
     ("millstream-pgclient", &[]),
+    ("millstream-instructions", &[]),
     ("millstream-filters-io", &["millstream-filter-api", "millstream-expr", "millstream-codec", "millstream-pgclient"]),
     ("millstream-embedded", &["millstream-filter-api", "millstream-log"]),
     ("millstream-kafka", &["millstream-filter-api", "millstream-log"]),

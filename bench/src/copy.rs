@@ -1,15 +1,12 @@
-//! The yardstick: the least a program can do with rdkafka to copy a topic safely. One thread, no thought per record;
+//! The yardstick: the least a program can do with librdkafka to copy a topic safely. One thread, no thought per record;
 //! key, payload, headers, time and partition pass.
 
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
+
+use crate::librdkafka::{Consumer, Producer};
 
 /// One copy.
 #[derive(Args, Clone, Debug)]
@@ -22,10 +19,11 @@ pub(crate) struct Copy {
     to: String,
     #[arg(long)]
     group: String,
-    #[arg(long)]
-    records: u64,
     #[arg(long, value_enum)]
     delivery: Delivery,
+    /// Of what it writes.
+    #[arg(long, default_value = "none")]
+    compression: String,
 }
 
 /// As in a pipeline.
@@ -39,99 +37,85 @@ pub(crate) enum Delivery {
 
 /// As Millstream's own default.
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
-/// Between looks at the clock and at delivery reports.
-const RECORDS_PER_LOOK: u64 = 256;
+/// Records taken at once, between looks at the clock.
+const BATCH: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Copy {
-    /// Copies, then stays until it is ended: the figures of a process that is gone cannot be read.
+    /// Copies until it is ended.
     pub(crate) fn run(&self) -> Result<(), String> {
-        self.copy().map_err(|e| format!("the copy loop failed: {e}"))?;
-        loop {
-            std::thread::park();
-        }
+        self.copy().map_err(|e| format!("the copy loop failed: {e}"))
     }
 
-    fn copy(&self) -> Result<(), KafkaError> {
+    fn copy(&self) -> Result<(), String> {
         let transactional = self.delivery == Delivery::ExactlyOnce;
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &self.brokers)
-            .set("group.id", &self.group)
-            .set("auto.offset.reset", "earliest")
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
-            // The default of a second lets the queue of read-ahead records run dry: a yardstick must not be slow by that.
-            .set("fetch.queue.backoff.ms", "10")
-            .create()?;
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.brokers).set("enable.idempotence", "true");
+        let mut consumer = Consumer::subscribe(&self.reading(), &self.from)?;
+        let id = format!("{}.copy", self.group);
+        let mut settings = self.writing();
         if transactional {
-            config.set("transactional.id", format!("{}.copy", self.group));
+            settings.push(("transactional.id", &id));
         }
-        let producer: BaseProducer = config.create()?;
+        let mut producer = Producer::new(&settings, &self.to)?;
         if transactional {
             producer.init_transactions(PATIENCE)?;
-            producer.begin_transaction()?;
+            producer.begin()?;
         }
-        consumer.subscribe(&[&self.from])?;
-        let mut positions: Vec<i64> = Vec::new();
-        let mut copied = 0;
-        let mut committed = 0;
+        let (mut positions, mut pending) = (Vec::<i64>::new(), false);
         let mut last_commit = Instant::now();
-        while committed < self.records {
-            if let Some(message) = consumer.poll(Duration::from_millis(10)) {
-                let message = message?;
-                self.send(&producer, &message)?;
-                let partition = message.partition() as usize;
+        loop {
+            consumer.read(BATCH, COMMIT_EVERY.saturating_sub(last_commit.elapsed()))?;
+            producer.forward(&mut consumer, |partition, offset| {
+                let partition = partition as usize;
                 if positions.len() <= partition {
                     positions.resize(partition + 1, -1);
                 }
-                positions[partition] = message.offset() + 1;
-                copied += 1;
-                if copied % RECORDS_PER_LOOK != 0 && copied < self.records {
-                    continue;
+                positions[partition] = offset + 1;
+                pending = true;
+            })?;
+            if last_commit.elapsed() >= COMMIT_EVERY {
+                if pending {
+                    self.commit(&consumer, &producer, &positions)?;
+                    pending = false;
                 }
-            }
-            producer.poll(Duration::ZERO);
-            if copied > committed && (last_commit.elapsed() >= COMMIT_EVERY || copied >= self.records) {
-                self.commit(&consumer, &producer, &positions)?;
-                committed = copied;
                 last_commit = Instant::now();
             }
         }
-        Ok(())
     }
 
-    fn send(&self, producer: &BaseProducer, message: &BorrowedMessage<'_>) -> Result<(), KafkaError> {
-        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.to).partition(message.partition());
-        record.key = message.key();
-        record.payload = message.payload();
-        record.timestamp = message.timestamp().to_millis();
-        record.headers = message.headers().filter(|h| h.count() > 0).map(|h| h.detach());
-        loop {
-            match producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
-                    producer.poll(Duration::from_millis(1));
-                    record = again;
-                }
-                Err((error, _)) => return Err(error),
-            }
-        }
+    fn reading(&self) -> Vec<(&str, &str)> {
+        vec![
+            ("bootstrap.servers", &self.brokers),
+            ("group.id", &self.group),
+            ("auto.offset.reset", "earliest"),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("isolation.level", "read_committed"),
+            // The default of a second lets the queue of read-ahead records run dry: a yardstick must not be slow by that.
+            ("fetch.queue.backoff.ms", "10"),
+        ]
     }
 
-    fn commit(&self, consumer: &BaseConsumer, producer: &BaseProducer, positions: &[i64]) -> Result<(), KafkaError> {
+    fn writing(&self) -> Vec<(&str, &str)> {
+        vec![
+            ("bootstrap.servers", &self.brokers),
+            ("enable.idempotence", "true"),
+            ("compression.type", &self.compression),
+            // Nobody waits for a single record: the commit tells that all are there.
+            ("delivery.report.only.error", "true"),
+        ]
+    }
+
+    fn commit(&self, consumer: &Consumer, producer: &Producer, positions: &[i64]) -> Result<(), String> {
         let mut list = TopicPartitionList::new();
         for (partition, position) in positions.iter().enumerate().filter(|(_, p)| **p >= 0) {
-            list.add_partition_offset(&self.from, partition as i32, Offset::Offset(*position))?;
+            let added = list.add_partition_offset(&self.from, partition as i32, Offset::Offset(*position));
+            added.map_err(|e| e.to_string())?;
         }
         if self.delivery == Delivery::AtLeastOnce {
             producer.flush(PATIENCE)?;
-            return consumer.commit(&list, rdkafka::consumer::CommitMode::Sync);
+            return consumer.commit(&list);
         }
-        let group = consumer.group_metadata().ok_or(KafkaError::Canceled)?;
-        producer.send_offsets_to_transaction(&list, &group, PATIENCE)?;
-        producer.commit_transaction(PATIENCE)?;
-        producer.begin_transaction()
+        producer.commit(consumer, &list, PATIENCE)?;
+        producer.begin()
     }
 }

@@ -1,4 +1,4 @@
-//! How fast Millstream is, in one command and one run: a bare rdkafka copy loop as the yardstick, then Millstream doing
+//! How fast Millstream is, in one command and one run: a copy loop on librdkafka's C API as the yardstick, then Millstream doing
 //! more and more, on one real Kafka, in turn, several rounds. It prints a table and writes the single figures as TSV.
 //!
 //! `cargo run --release -p millstream-bench` builds the release binary, starts a Kafka and needs nothing else.
@@ -12,6 +12,7 @@ mod copy;
 mod failing;
 mod input;
 mod levels;
+mod librdkafka;
 mod machine;
 mod measure;
 mod replay;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Measures Millstream against a bare copy loop on a real Kafka.
+/// Measures Millstream against a copy loop on librdkafka's C API, on a real Kafka.
 #[derive(Parser)]
 #[command(name = "millstream-bench")]
 struct Cli {
@@ -37,7 +38,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The yardstick itself, run as a process of its own: copies so many records of a topic, commits as it goes.
+    /// The yardstick itself, run as a process of its own: copies a topic, commits as it goes.
     Copy(copy::Copy),
     /// Measures what other keys feel while one key fails.
     Failing(failing::Failing),

@@ -14,7 +14,7 @@ impl Bench {
         let work = Work::Millstream { json: true, dedup: true, jobs: false };
         let system = System { name: "Millstream JSON where + map, dedup", delivery: Delivery::ExactlyOnce, work };
         let name = format!("{PREFIX}replay-{round}-{:08x}", fastrand::u32(..));
-        let (mut child, group, output) = self.start(&system, &name, topic, records)?;
+        let (mut child, group, output) = self.start(&system, &name, topic)?;
         let figures = Progress::of(&self.cluster, &group, topic).and_then(|progress| {
             let live = measure(&mut child, &progress, records)?;
             let id = self.order()?;

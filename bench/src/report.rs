@@ -174,8 +174,8 @@ fn markdown(table: &str, options: &Options) -> String {
          Each system is a process of its own that reads the same topic of one Apache Kafka, in turn, in every round. Records a second and CPU time \
          count from the first committed positions to the last, so starting up is not in them. CPU time is that of the client process, user and \
          system. \"Of bare\" is the share of the bare loop with the same delivery: for rates more is better, for CPU time less.\n\n\
-         The bare loop (`bench/src/copy.rs`) polls, sends and commits, on one thread, with nothing in between: an idempotent producer and positions \
-         committed every 100 ms when all is acknowledged; or a transaction every 100 ms. Millstream runs one stage with one replica, committing \
+         The bare loop (`bench/src/copy.rs`) is the least that can be done with librdkafka's C API: it reads batches, sends and commits, on one thread, with \
+         nothing in between: an idempotent producer and positions committed every 100 ms when all is acknowledged; or a transaction every 100 ms. Millstream runs one stage with one replica, committing \
          every 100 ms. Where JSON is filtered and mapped, one record in {} is dropped and a field is added to the others.\n",
         options.records,
         options.rounds,

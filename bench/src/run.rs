@@ -80,7 +80,7 @@ impl Bench {
     fn one(&self, system: &System, topic: &str, records: u64, round: usize) -> Result<Figures, String> {
         // Positions of an earlier run would leave nothing to do.
         let name = format!("{PREFIX}{round}-{:08x}", fastrand::u32(..));
-        let (mut child, group, output) = self.start(system, &name, topic, records)?;
+        let (mut child, group, output) = self.start(system, &name, topic)?;
         let progress = Progress::of(&self.cluster, &group, topic)?;
         let figures = measure(&mut child, &progress, records);
         end(&mut child);
@@ -94,13 +94,7 @@ impl Bench {
     }
 
     /// The process, the group whose positions tell its progress, and its output topic.
-    pub(crate) fn start(
-        &self,
-        system: &System,
-        name: &str,
-        topic: &str,
-        records: u64,
-    ) -> Result<(Child, String, String), String> {
+    pub(crate) fn start(&self, system: &System, name: &str, topic: &str) -> Result<(Child, String, String), String> {
         let log = fs::File::create(self.log()).map_err(|e| format!("cannot write a log: {e}"))?;
         let (mut command, group, output) = match system.yaml(name, topic) {
             None => {
@@ -113,7 +107,7 @@ impl Bench {
                 let own = std::env::current_exe().map_err(|e| format!("cannot find myself: {e}"))?;
                 let mut command = Command::new(own);
                 command.args(["copy", "--brokers", self.cluster.brokers(), "--from", topic, "--to", &output]);
-                command.args(["--group", name, "--records", &records.to_string(), "--delivery", delivery]);
+                command.args(["--group", name, "--delivery", delivery]);
                 (command, name.to_owned(), output)
             }
             Some(yaml) => {

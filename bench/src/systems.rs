@@ -32,7 +32,7 @@ pub(crate) enum Work {
 /// All, in the order of the table.
 pub(crate) fn all() -> Vec<System> {
     let rows = [
-        ("bare rdkafka copy loop", Work::BareCopy),
+        ("C copy loop on librdkafka", Work::BareCopy),
         ("Millstream passthrough", Work::Millstream { json: false, dedup: false, jobs: false }),
         ("Millstream passthrough, dedup", Work::Millstream { json: false, dedup: true, jobs: false }),
         ("Millstream JSON where + map", Work::Millstream { json: true, dedup: false, jobs: false }),

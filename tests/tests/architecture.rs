@@ -93,7 +93,7 @@ fn dependencies_point_one_way() {
 fn only_the_kafka_adapter_names_rdkafka() {
     for package in metadata().workspace_packages() {
         let names = package.dependencies.iter().any(|d| d.name.starts_with("rdkafka"));
-        // The bench holds the bare copy loop that Millstream is measured against.
+        // The bench holds the copy loop on the C API that Millstream is measured against.
         let may = ["millstream-kafka", "millstream-bench"].contains(&package.name.as_str());
         assert!(!names || may, "{} names rdkafka", package.name);
     }

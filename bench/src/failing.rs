@@ -17,9 +17,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::cluster::{Cluster, PARTITIONS};
-use crate::run::{binary, end};
+use crate::process::{binary, end};
 use crate::server::Server;
-use crate::{machine, report};
+use crate::{machine, page, stats};
 
 /// Measures the latency of other keys while one key fails.
 #[derive(Args, Clone, Debug)]
@@ -61,6 +61,12 @@ const WARM_UP: Duration = Duration::from_secs(5);
 /// For the first output, and for the last ones.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How the section's figures come about.
+const MEANING: &str = "\
+A stage with the filter `http` calls a server beside it with each record, at a steady rate; after a warm-up the server refuses one
+key with 503 for as long as is measured, or none. A record's time is from sending it to reading its output as committed; the
+failing key is not in the figures. Afterwards every record must have come, in the order of its key, or there are no figures.";
+
 impl Failing {
     /// Measures and reports.
     pub(crate) fn run(&self) -> Result<(), String> {
@@ -93,7 +99,7 @@ impl Failing {
         }
         let text = self.text(medians(&quiet), medians(&failing));
         writeln!(std::io::stdout(), "{text}").map_err(|e| e.to_string())?;
-        if self.write { report::write_failing(&text, &self.command()) } else { Ok(()) }
+        if self.write { page::write(page::FAILING, &self.command(), &text, MEANING) } else { Ok(()) }
     }
 
     fn command(&self) -> String {
@@ -294,7 +300,7 @@ pub(crate) fn reader(cluster: &Cluster, topic: &str) -> Result<BaseConsumer, Str
 }
 
 pub(crate) fn medians(rounds: &[Latency]) -> Latency {
-    let of = |part: fn(&Latency) -> f64| report::median(rounds.iter().map(part).collect());
+    let of = |part: fn(&Latency) -> f64| stats::median(rounds.iter().map(part).collect());
     Latency { p50: of(|l| l.p50), p99: of(|l| l.p99), max: of(|l| l.max) }
 }
 

@@ -17,7 +17,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord};
 use crate::cluster::{Cluster, PARTITIONS};
 use crate::failing::{Latency, client, columns, latency, reader, show};
 use crate::machine;
-use crate::run::{binary, end};
+use crate::process::{binary, end};
 use crate::server::Server;
 
 /// Measures the latency of the most important level under overload.

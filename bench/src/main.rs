@@ -1,12 +1,14 @@
 //! How fast Millstream is, in one command and one run: a copy loop on librdkafka's C API as the yardstick, then Millstream doing
-//! more and more, on one real Kafka, in turn, several rounds. It prints a table and writes the single figures as TSV.
+//! more and more, and Kafka Streams beside it, on one real Kafka, in turn, several rounds. It prints tables, writes single figures
+//! as TSV, and the sections of `docs/performance.md`.
 //!
 //! `cargo run --release -p millstream-bench` builds the release binary, starts a Kafka and needs nothing else.
 //!
 //! It must never know: a crate of the runtime. Millstream is measured as users run it, as a process. Start reading at
-//! `run.rs`, then `systems.rs` (what is compared) and `measure.rs` (how). `failing.rs` is a measurement of its own: what
-//! other keys feel while one key fails.
+//! `run.rs`, then `throughput.rs`, `systems.rs` (what is compared) and `measure.rs` (how). `failing.rs` and `levels.rs` are commands
+//! of their own: what other keys feel while one key fails, and what matters under overload.
 
+mod chart;
 mod cluster;
 mod copy;
 mod failing;
@@ -15,11 +17,17 @@ mod levels;
 mod librdkafka;
 mod machine;
 mod measure;
+mod page;
+mod pipeline;
+mod process;
 mod replay;
-mod report;
 mod run;
 mod server;
+mod stats;
+mod streams;
 mod systems;
+mod table;
+mod throughput;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,12 +58,12 @@ enum Command {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     /// Records a measurement works off.
-    #[arg(long, default_value_t = 2_000_000)]
+    #[arg(long, default_value_t = 1_000_000)]
     records: u64,
-    /// Measurements of each system; the table has their medians.
+    /// Measurements of each system; the table has their medians and spread.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Measure only systems whose name contains one of these words, separated by commas.
+    /// Measure only what has one of these words in its title, separated by commas; `none` measures nothing.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Also run the JSON pipeline once over a topic of so many records, for its peak memory.
@@ -70,9 +78,38 @@ pub(crate) struct Options {
     /// The `millstream` to measure, instead of building the one of this workspace.
     #[arg(long)]
     binary: Option<PathBuf>,
-    /// Also write docs/performance.md.
+    /// Also write the sections of docs/performance.md. With `--only`, those of which all is measured.
     #[arg(long)]
     write: bool,
+}
+
+impl Options {
+    /// Whether `--only` leaves this in.
+    pub(crate) fn wants(&self, title: &str) -> bool {
+        let title = title.to_lowercase();
+        self.only.is_empty() || self.only.iter().any(|word| title.contains(&word.to_lowercase()))
+    }
+
+    /// Refuses to write a section of which a part was left out.
+    pub(crate) fn whole(&self, section: &str, wanted: usize, all: usize) -> Result<(), String> {
+        if self.write && wanted > 0 && wanted < all {
+            return Err(format!("--only leaves out rows of {section}: --write takes all of them or none"));
+        }
+        Ok(())
+    }
+
+    /// The arguments to measure the same again.
+    fn command(&self) -> String {
+        let Self { records, rounds, memory, .. } = self;
+        let mut command = format!("--records {records} --rounds {rounds}");
+        if *memory > 0 {
+            command += &format!(" --memory {memory}");
+        }
+        if !self.only.is_empty() {
+            command += &format!(" --only \"{}\"", self.only.join(","));
+        }
+        command + " --write"
+    }
 }
 
 fn main() -> ExitCode {
@@ -89,5 +126,31 @@ fn main() -> ExitCode {
             eprintln!("error: {message}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &[&str]) -> Options {
+        Cli::parse_from(["bench"].iter().chain(arguments)).options
+    }
+
+    #[test]
+    fn only_finds_words_in_titles() {
+        let some = options(&["--only", "copy,1 kib"]);
+        assert!(
+            some.wants("C copy loop, 200 B") && some.wants("Millstream, 1 KiB") && !some.wants("Millstream, 200 B")
+        );
+        assert!(options(&[]).wants("anything"));
+    }
+
+    #[test]
+    fn half_a_section_is_not_written() {
+        let some = options(&["--only", "copy", "--write"]);
+        assert!(some.whole("x", 1, 2).is_err() && some.whole("x", 0, 2).is_ok() && some.whole("x", 2, 2).is_ok());
+        assert!(options(&["--only", "copy"]).whole("x", 1, 2).is_ok());
+        assert_eq!(some.command(), "--records 1000000 --rounds 3 --only \"copy\" --write");
     }
 }

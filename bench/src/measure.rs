@@ -1,4 +1,5 @@
-//! One measurement: from the first committed positions to the last, so that starting up is not in it.
+//! One measurement of throughput: between two marks of the committed positions, so that neither starting up nor the last
+//! records, which were fetched long before, are in it.
 
 use std::fs;
 use std::process::Child;
@@ -7,14 +8,23 @@ use std::time::{Duration, Instant};
 use crate::cluster::Progress;
 
 /// What one run gave.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Figures {
     /// Records read, worked off and committed a second.
     pub(crate) per_second: f64,
     /// CPU time of the client process, user and system, in seconds per million records.
     pub(crate) cpu_per_million: f64,
-    /// Its largest resident memory in MiB.
+    /// The same of the broker's process, while it serves the client; nothing of a broker that runs elsewhere.
+    pub(crate) broker_per_million: Option<f64>,
+    /// The client's largest resident memory in MiB.
     pub(crate) peak_mib: f64,
+}
+
+/// Between which shares of the records is measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Window {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
 }
 
 /// Between two looks: a few percent of the shortest run, and little work for the broker.
@@ -24,33 +34,58 @@ const STALLED: Duration = Duration::from_secs(60);
 /// `/proc` counts CPU time in hundredths of a second on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Watches a child until it has committed `total` records.
-pub(crate) fn measure(child: &mut Child, progress: &Progress, total: u64) -> Result<Figures, String> {
-    let mut first: Option<(Instant, u64, f64)> = None;
-    let (mut last, mut moved) = (0, Instant::now());
+/// What was seen at one look.
+#[derive(Clone, Copy)]
+struct Look {
+    at: Instant,
+    done: u64,
+    cpu: f64,
+    broker: Option<f64>,
+}
+
+impl Look {
+    fn until(&self, later: &Self, peak_mib: f64) -> Figures {
+        let millions = (later.done - self.done) as f64 / 1e6;
+        Figures {
+            per_second: millions * 1e6 / (later.at - self.at).as_secs_f64(),
+            cpu_per_million: (later.cpu - self.cpu) / millions,
+            broker_per_million: self.broker.zip(later.broker).map(|(from, to)| (to - from) / millions),
+            peak_mib,
+        }
+    }
+}
+
+/// Watches a child until it has committed `total` records. `first` tells of its first stage, `last` of its last one.
+pub(crate) fn measure(
+    child: &mut Child,
+    broker: Option<u32>,
+    (first, last): (&Progress, &Progress),
+    total: u64,
+    window: Window,
+) -> Result<Figures, String> {
+    let mark = |share: f64| ((total as f64 * share) as u64).max(1);
+    let (mut from, mut to): (Option<Look>, Option<Look>) = (None, None);
+    let (mut most, mut moved) = (0, Instant::now());
     loop {
-        // Read before the positions: a process that ends after its last commit has no memory figure any more.
+        // Read before the positions: a process that ends after its last commit has no figures any more.
         let (cpu, peak_mib) = (cpu_seconds(child.id()), peak_mib(child.id()));
-        let done = progress.now().map_err(|e| format!("cannot see its progress: {e}"))?;
-        let now = Instant::now();
-        if done > last {
-            (last, moved) = (done, now);
+        let broker = broker.and_then(cpu_seconds);
+        let watched = if from.is_none() { first } else { last };
+        let done = watched.now().map_err(|e| format!("cannot see its progress: {e}"))?;
+        let look = cpu.map(|cpu| Look { at: Instant::now(), done, cpu, broker });
+        if from.is_none() {
+            from = look.filter(|l| l.done >= mark(window.from));
+        } else if to.is_none() {
+            to = look.filter(|l| l.done >= mark(window.to));
         }
-        if let (None, Some(cpu), true) = (first, cpu, done > 0) {
-            first = Some((now, done, cpu));
+        if done > most {
+            (most, moved) = (done, Instant::now());
         }
-        if done >= total {
-            let (began, before, cpu_before) = first.ok_or("it ended before it could be measured")?;
-            let cpu = cpu.ok_or("it ended before it could be measured")?;
-            let records = (total - before) as f64;
-            if records < total as f64 / 2.0 {
+        if let (Some(from), Some(to), true) = (&from, &to, done >= total) {
+            if ((to.done - from.done) as f64) < (window.to - window.from) * total as f64 / 2.0 {
                 return Err("it was over before the second look; ask for more --records".into());
             }
-            return Ok(Figures {
-                per_second: records / (now - began).as_secs_f64(),
-                cpu_per_million: (cpu - cpu_before) / records * 1e6,
-                peak_mib: peak_mib.unwrap_or_default(),
-            });
+            return Ok(from.until(to, peak_mib.unwrap_or_default()));
         }
         if let Ok(Some(status)) = child.try_wait() {
             return Err(format!("it ended with {status} after {done} of {total} records"));
@@ -63,7 +98,7 @@ pub(crate) fn measure(child: &mut Child, progress: &Progress, total: u64) -> Res
 }
 
 /// User and system time of a process with all its threads.
-fn cpu_seconds(pid: u32) -> Option<f64> {
+pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold spaces; after it come state, 10 more fields, utime and stime.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
@@ -71,7 +106,8 @@ fn cpu_seconds(pid: u32) -> Option<f64> {
     Some(ticks / TICKS_PER_SECOND)
 }
 
-fn peak_mib(pid: u32) -> Option<f64> {
+/// The largest resident memory of a process.
+pub(crate) fn peak_mib(pid: u32) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1024.0)
@@ -90,5 +126,15 @@ mod tests {
             sum = sum.wrapping_mul(31).wrapping_add(7);
         }
         assert!(peak_mib(std::process::id()).is_some_and(|m| m > 1.0), "{sum}");
+    }
+
+    #[test]
+    fn figures_are_of_what_lies_between_two_looks() {
+        let at = Instant::now();
+        let from = Look { at, done: 1_000_000, cpu: 3.0, broker: Some(1.0) };
+        let to = Look { at: at + Duration::from_secs(4), done: 3_000_000, cpu: 5.0, broker: Some(7.0) };
+        let wanted = Figures { per_second: 5e5, cpu_per_million: 1.0, broker_per_million: Some(3.0), peak_mib: 64.0 };
+        assert_eq!(from.until(&to, 64.0), wanted);
+        assert_eq!(from.until(&Look { broker: None, ..to }, 64.0).broker_per_million, None);
     }
 }

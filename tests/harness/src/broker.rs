@@ -27,6 +27,11 @@ impl Broker {
         format!("127.0.0.1:{}", self.plain_port)
     }
 
+    /// Its process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.guard.as_ref().map(Guard::pid)
+    }
+
     /// Ends it as `kill -9` does. Its data stay for [`Broker::restart`].
     pub fn kill(&mut self) {
         if let Some(guard) = &mut self.guard {

@@ -18,6 +18,8 @@ pub struct Options {
     pub secure: bool,
     /// Java heap of each broker in MiB.
     pub heap_mib: u32,
+    /// Compiled by Java as well as it can: slower to start, faster later. For measurements.
+    pub optimised: bool,
     /// Features of the cluster by level, such as `transaction.version=1`; Kafka's defaults otherwise.
     pub features: Vec<String>,
     /// Further lines of `server.properties`, last.
@@ -26,7 +28,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { brokers: 1, secure: false, heap_mib: 512, features: Vec::new(), properties: Vec::new() }
+        Self { brokers: 1, secure: false, heap_mib: 512, optimised: false, features: Vec::new(), properties: Vec::new() }
     }
 }
 
@@ -149,7 +151,7 @@ impl KafkaCluster {
             fs::create_dir_all(&folder).map_err(|e| HarnessError::failed("cannot make a data folder", e))?;
             let text = server_properties(i + 1, &ports, &root, &folder.join("data"), &options.properties);
             let broker =
-                Broker { plain_port: own.plain, folder, java: jars::java(jars, options.heap_mib), guard: None };
+                Broker { plain_port: own.plain, folder, java: jars::java(jars, options.heap_mib, options.optimised), guard: None };
             fs::write(broker.properties_file(), text)
                 .map_err(|e| HarnessError::failed("cannot write server.properties", e))?;
             cluster.brokers.push(broker);

@@ -47,6 +47,11 @@ impl Guard {
         Ok(Self { shell, pid, ended: false })
     }
 
+    /// The child's process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Sends a signal (`STOP`, `CONT`, `TERM`) to the child.
     pub(crate) fn signal(&self, name: &str) -> HarnessResult<()> {
         let status = Command::new("kill")

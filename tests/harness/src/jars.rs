@@ -23,17 +23,14 @@ pub(crate) fn folder() -> HarnessResult<PathBuf> {
     Ok(folder)
 }
 
-/// `java` with small memory and a fast start, up to the class path.
-pub(crate) fn java(jars: &Path, heap_mib: u32) -> Vec<String> {
-    vec![
-        "java".into(),
-        format!("-Xmx{heap_mib}m"),
-        "-XX:+UseSerialGC".into(),
-        "-XX:TieredStopAtLevel=1".into(),
-        "-Xshare:auto".into(),
-        "-cp".into(),
-        format!("{}/*", jars.display()),
-    ]
+/// `java` with small memory and a fast start, or as it is by itself, up to the class path.
+pub(crate) fn java(jars: &Path, heap_mib: u32, optimised: bool) -> Vec<String> {
+    let mut command = vec!["java".into(), format!("-Xmx{heap_mib}m"), "-Xshare:auto".into()];
+    if !optimised {
+        command.extend(["-XX:+UseSerialGC".into(), "-XX:TieredStopAtLevel=1".into()]);
+    }
+    command.extend(["-cp".into(), format!("{}/*", jars.display())]);
+    command
 }
 
 /// Whether `java` is there and new enough.

@@ -106,6 +106,21 @@ fn fill(cluster: &Cluster, topic: &str, input: Input, records: u64) -> Result<()
     producer.flush(Duration::from_secs(60))
 }
 
+/// The payloads alone, a line each, for what reads files.
+pub(crate) fn lines(records: u64, out: &mut impl std::io::Write) -> std::io::Result<()> {
+    let mut random = fastrand::Rng::with_seed(1);
+    let (mut payload, mut id, mut key) = (String::new(), String::new(), String::new());
+    for n in 0..records {
+        payload.clear();
+        id.clear();
+        key.clear();
+        write_row(n, Input::Small.payload(), &mut random, &mut payload, &mut id, &mut key);
+        payload.push('\n');
+        out.write_all(payload.as_bytes())?;
+    }
+    out.flush()
+}
+
 /// Writing into a `String` cannot fail, so the results are dropped.
 fn write_row(n: u64, size: usize, random: &mut fastrand::Rng, payload: &mut String, id: &mut String, key: &mut String) {
     let _ = write!(id, "o-{n:010}");

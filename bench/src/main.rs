@@ -11,8 +11,10 @@
 mod chart;
 mod cluster;
 mod copy;
+mod embedded;
 mod failing;
 mod input;
+mod latency;
 mod levels;
 mod librdkafka;
 mod machine;
@@ -23,6 +25,7 @@ mod process;
 mod replay;
 mod run;
 mod server;
+mod starting;
 mod stats;
 mod streams;
 mod systems;

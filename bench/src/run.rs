@@ -1,9 +1,14 @@
 //! The whole run: a cluster, then every part whose rows are wanted, each with a section of its own on the page.
 
+use std::io::Write as _;
+
 use millstream_test_kafka::KafkaCluster;
 
 use crate::cluster::Cluster;
+use crate::embedded::Embedded;
+use crate::latency::Latency;
 use crate::process::{Programs, binary};
+use crate::starting::Starting;
 use crate::systems::Work;
 use crate::throughput::Throughput;
 use crate::{Options, replay, streams};
@@ -23,9 +28,10 @@ pub(crate) struct Bench {
 
 /// Measures and reports.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
-    let throughput = Throughput::wanted(options)?;
-    let works: Vec<Work> = throughput.systems().iter().map(|s| s.work).collect();
-    let own = options.replay || options.memory > 0;
+    let (throughput, latency) = (Throughput::wanted(options)?, Latency::wanted(options)?);
+    let (starting, embedded) = (Starting::wanted(options), Embedded::wanted(options)?);
+    let works: Vec<Work> = throughput.systems().iter().chain(latency.systems()).map(|s| s.work).collect();
+    let own = options.replay || options.memory > 0 || starting.is_some() || embedded.is_wanted();
     let needs_binary = own || works.iter().any(|w| matches!(w, Work::Millstream(_)));
     let needs_streams = works.iter().any(|w| matches!(w, Work::Streams(_)));
     let programs = Programs {
@@ -38,7 +44,31 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let bench = Bench { cluster: Cluster::connect(brokers)?, broker, programs, command: options.command() };
     bench.cluster.delete_all(PREFIX)?;
     throughput.run(&bench, options)?;
+    if let Some(text) = latency.run(&bench)? {
+        show(&text)?;
+        if options.write {
+            Latency::write(&text, &bench)?;
+        }
+    }
+    if let Some(starting) = starting {
+        let text = starting.run(&bench)?;
+        show(&text)?;
+        if options.write {
+            Starting::write(&text, &bench)?;
+        }
+    }
+    if embedded.is_wanted() {
+        let text = embedded.run(&bench, options)?;
+        show(&text)?;
+        if options.write {
+            Embedded::write(&text, &bench)?;
+        }
+    }
     if options.replay { replay::run(&bench, options.records, options.rounds) } else { Ok(()) }
+}
+
+fn show(text: &str) -> Result<(), String> {
+    writeln!(std::io::stdout(), "{text}").map_err(|e| format!("cannot print: {e}"))
 }
 
 /// A cluster of our own where none is named, with the process id of its broker.

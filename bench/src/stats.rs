@@ -27,6 +27,12 @@ pub(crate) fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     Some(Spread { median: median(values), min, max })
 }
 
+/// The value that a share (0 to 1) of sorted values does not exceed, by the nearest rank; `None` of none.
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +48,14 @@ mod tests {
     fn a_spread_has_its_ends() {
         assert_eq!(spread([3.0, 1.0, 9.0]), Some(Spread { median: 3.0, min: 1.0, max: 9.0 }));
         assert_eq!(spread([]), None);
+    }
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
+        let at = |share| percentile(&hundred, share);
+        assert_eq!((at(0.0), at(0.5), at(0.99), at(0.999)), (Some(1.0), Some(50.0), Some(99.0), Some(100.0)));
+        assert_eq!(percentile(&[], 0.5), None);
+        assert_eq!(percentile(&[7.0], 0.999), Some(7.0));
     }
 }

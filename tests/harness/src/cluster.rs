@@ -28,7 +28,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { brokers: 1, secure: false, heap_mib: 512, optimised: false, features: Vec::new(), properties: Vec::new() }
+        Self {
+            brokers: 1,
+            secure: false,
+            heap_mib: 512,
+            optimised: false,
+            features: Vec::new(),
+            properties: Vec::new(),
+        }
     }
 }
 
@@ -150,8 +157,12 @@ impl KafkaCluster {
             let folder = root.join(format!("node-{}", i + 1));
             fs::create_dir_all(&folder).map_err(|e| HarnessError::failed("cannot make a data folder", e))?;
             let text = server_properties(i + 1, &ports, &root, &folder.join("data"), &options.properties);
-            let broker =
-                Broker { plain_port: own.plain, folder, java: jars::java(jars, options.heap_mib, options.optimised), guard: None };
+            let broker = Broker {
+                plain_port: own.plain,
+                folder,
+                java: jars::java(jars, options.heap_mib, options.optimised),
+                guard: None,
+            };
             fs::write(broker.properties_file(), text)
                 .map_err(|e| HarnessError::failed("cannot write server.properties", e))?;
             cluster.brokers.push(broker);

@@ -1,12 +1,18 @@
 //! The formats of payloads, and the choice between "the same bytes", "spliced" and "rendered whole".
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use millstream_filter_api::{Payload, Reads, Touched, Value};
 
 use crate::avro::AvroSchema;
 use crate::coercion::Coercion;
 use crate::error::{DecodeError, EncodeError};
+use crate::registered::Registered;
 use crate::{json, members, render, row, splice};
+
+/// How long a command waits for a schema.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// How payloads are encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +32,8 @@ pub enum Codec {
     },
     /// One datum a record, without a header.
     Avro(AvroSchema),
+    /// The same behind the number of its schema in a registry.
+    Registered(Registered),
 }
 
 impl Codec {
@@ -46,6 +54,11 @@ impl Codec {
             }
             Self::Csv { columns, separator } => row::decode(&raw, columns, *separator, coercion)?,
             Self::Avro(schema) => schema.decode(&raw)?,
+            Self::Registered(avro) => {
+                let mut value = avro.decode(&raw)?;
+                coercion.apply(&mut value);
+                value
+            }
         };
         Ok(Payload::decoded(raw, value))
     }
@@ -83,7 +96,26 @@ impl Codec {
                 self.splice(raw, value, paths, payload.is_partial()).map(Some)
             }
             _ if payload.is_partial() => Err(EncodeError::in_part()),
-            (_, Some(value), _) => self.render(value).map(Some),
+            (original, Some(value), _) => {
+                // One of another format begins with no number.
+                let original = original.filter(|_| matches!(original_format, Self::Registered(_)));
+                self.render(value, original).map(Some)
+            }
+        }
+    }
+
+    /// The schema that has to be fetched before this payload can be decoded, and where from.
+    pub fn lacks(&self, raw: &[u8]) -> Option<(&Registered, u32)> {
+        match self {
+            Self::Registered(avro) => avro.lacks(raw).map(|id| (avro, id)),
+            _ => None,
+        }
+    }
+
+    /// Waits until the schema of a payload is known, for commands: what does so in a run goes on with others instead.
+    pub fn settle(&self, raw: &[u8]) {
+        if let Self::Registered(avro) = self {
+            avro.wait(raw, SETTLE);
         }
     }
 
@@ -97,15 +129,16 @@ impl Codec {
         match self {
             Self::Json => splice::splice(raw, value, paths, partial),
             Self::Csv { columns, separator } => row::splice(raw, value, paths, columns, *separator),
-            Self::Raw | Self::Text | Self::Avro(_) => self.render(value),
+            Self::Raw | Self::Text | Self::Avro(_) | Self::Registered(_) => self.render(value, Some(raw)),
         }
     }
 
-    fn render(&self, value: &Value) -> Result<Bytes, EncodeError> {
+    fn render(&self, value: &Value, original: Option<&Bytes>) -> Result<Bytes, EncodeError> {
         match self {
             Self::Json => render::encode_value(value),
             Self::Csv { columns, separator } => row::encode(value, columns, *separator),
             Self::Avro(schema) => schema.encode(value),
+            Self::Registered(avro) => avro.encode(value, original),
             Self::Raw => string(value, "raw"),
             Self::Text => {
                 let bytes = string(value, "text")?;

@@ -21,29 +21,39 @@ impl AvroSchema {
     /// `invalid_avro`: too few bytes or too many, a count or an index beyond what can be, text that is not UTF-8, a number
     /// that is no float; with the byte and, inside of a record, the field.
     pub fn decode(&self, raw: &Bytes) -> Result<Value, DecodeError> {
-        let mut reader = Reader { types: self.types(), raw, at: 0, depth: 0, empty: 0 };
-        let value = reader.value(self.root()).map_err(|fault| fault.tell())?;
-        match raw.len() - reader.at {
-            0 => Ok(value),
-            more => Err(DecodeError::avro(format!("{more} bytes are left at byte {} of {}", reader.at, raw.len()))),
-        }
+        let mut reader = Reader::new(self.types(), raw);
+        let value = reader.value(self.root());
+        reader.end(value).map_err(|fault| DecodeError::avro(fault.tell()))
     }
 }
 
 /// What is wrong, and the way to it, innermost first.
-struct Fault {
-    what: String,
-    path: Vec<String>,
+pub(super) struct Fault {
+    pub what: String,
+    pub path: Vec<String>,
+    pub why: Why,
+}
+
+/// Whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The bytes are none of the schema.
+    Corrupt,
+    /// They end too early.
+    Short,
+    /// They are, and another schema takes no such thing.
+    Unfit,
 }
 
 impl Fault {
+    /// The way to it and what it is.
     #[cold]
-    fn tell(self) -> DecodeError {
+    pub fn tell(self) -> String {
         let path: String = self.path.iter().rev().map(String::as_str).collect();
-        DecodeError::avro(if path.is_empty() { self.what } else { format!("`{path}`: {}", self.what) })
+        if path.is_empty() { self.what } else { format!("`{path}`: {}", self.what) }
     }
 
-    fn below(mut self, segment: impl FnOnce() -> String) -> Self {
+    pub fn below(mut self, segment: impl FnOnce() -> String) -> Self {
         if self.path.len() < 32 {
             self.path.push(segment());
         }
@@ -51,44 +61,67 @@ impl Fault {
     }
 }
 
-type Read<T> = Result<T, Fault>;
+pub(super) type Read<T> = Result<T, Fault>;
 
-struct Reader<'a> {
-    types: &'a [Type],
+pub(super) struct Reader<'a> {
+    pub types: &'a [Type],
     raw: &'a Bytes,
     at: usize,
     depth: usize,
     empty: usize,
 }
 
-impl Reader<'_> {
-    #[cold]
-    fn fault<T>(&self, what: impl std::fmt::Display) -> Read<T> {
-        Err(Fault { what: format!("{what} at byte {}", self.at), path: Vec::new() })
+impl<'a> Reader<'a> {
+    pub fn new(types: &'a [Type], raw: &'a Bytes) -> Self {
+        Self { types, raw, at: 0, depth: 0, empty: 0 }
     }
 
-    fn take(&mut self, count: usize) -> Read<Bytes> {
+    /// Nothing follows what was read.
+    pub fn end(&self, read: Read<Value>) -> Read<Value> {
+        match (read, self.raw.len() - self.at) {
+            (Ok(value), 0) => Ok(value),
+            (Ok(_), more) => {
+                let what = format!("{more} bytes are left at byte {} of {}", self.at, self.raw.len());
+                Err(Fault { what, path: Vec::new(), why: Why::Corrupt })
+            }
+            (fault, _) => fault,
+        }
+    }
+}
+
+impl Reader<'_> {
+    #[cold]
+    pub fn fault<T>(&self, what: impl std::fmt::Display) -> Read<T> {
+        Err(Fault { what: format!("{what} at byte {}", self.at), path: Vec::new(), why: Why::Corrupt })
+    }
+
+    #[cold]
+    fn short<T>(&self, what: impl std::fmt::Display) -> Read<T> {
+        self.fault(what).map_err(|fault| Fault { why: Why::Short, ..fault })
+    }
+
+    pub fn take(&mut self, count: usize) -> Read<Bytes> {
         let left = self.raw.len() - self.at;
         if count > left {
-            return self.fault(format_args!("{count} bytes are announced, and {left} are left"));
+            return self.short(format_args!("{count} bytes are announced, and {left} are left"));
         }
         let bytes = self.raw.slice(self.at..self.at + count);
         self.at += count;
         Ok(bytes)
     }
 
-    fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
+    pub fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
         match self.raw.get(self.at..self.at + N).and_then(|bytes| bytes.try_into().ok()) {
             Some(array) => {
                 self.at += N;
                 Ok(array)
             }
-            None => self.fault("the payload ends"),
+            None => self.short("the payload ends"),
         }
     }
 
     /// A zigzag number.
-    fn long(&mut self) -> Read<i64> {
+    pub fn long(&mut self) -> Read<i64> {
         let mut number: u64 = 0;
         for (n, byte) in self.raw[self.at..].iter().take(10).enumerate() {
             // The tenth byte has room for one bit.
@@ -102,28 +135,28 @@ impl Reader<'_> {
             }
         }
         if self.raw.len() - self.at < 10 {
-            self.fault("the payload ends in a number")
+            self.short("the payload ends in a number")
         } else {
             self.fault("a number has no end")
         }
     }
 
-    fn int(&mut self) -> Read<i32> {
+    pub fn int(&mut self) -> Read<i32> {
         let long = self.long()?;
         i32::try_from(long).or_else(|_| self.fault(format_args!("{long} is no 32-bit number")))
     }
 
-    fn length(&mut self) -> Read<usize> {
+    pub fn length(&mut self) -> Read<usize> {
         let long = self.long()?;
         usize::try_from(long).or_else(|_| self.fault(format_args!("the length {long}")))
     }
 
-    fn bytes(&mut self) -> Read<Bytes> {
+    pub fn bytes(&mut self) -> Read<Bytes> {
         let count = self.length()?;
         self.take(count)
     }
 
-    fn text(&mut self) -> Read<Bytes> {
+    pub fn text(&mut self) -> Read<Bytes> {
         let from = self.at;
         let bytes = self.bytes()?;
         if std::str::from_utf8(&bytes).is_err() {
@@ -141,7 +174,7 @@ impl Reader<'_> {
     }
 
     /// Small on the stack: it calls itself for what is nested.
-    fn value(&mut self, id: Id) -> Read<Value> {
+    pub fn value(&mut self, id: Id) -> Read<Value> {
         let types = self.types;
         Ok(match &types[id] {
             Type::Union(branches) => {
@@ -155,25 +188,25 @@ impl Reader<'_> {
             Type::Array(items) => {
                 self.enter()?;
                 let mut array = Vec::new();
-                self.blocks(*items, |reader| {
+                self.blocks(|reader| {
                     let item = reader.value(*items).map_err(|f| f.below(|| format!("[{}]", array.len())))?;
                     array.push(item);
                     Ok(())
                 })?;
-                self.depth -= 1;
+                self.leave();
                 Value::Array(array)
             }
             Type::Map(values) => {
                 self.enter()?;
                 let mut object = ObjectMap::new();
-                self.blocks(id, |reader| {
+                self.blocks(|reader| {
                     let key = reader.text()?;
                     let key = String::from_utf8_lossy(&key).into_owned();
                     let value = reader.value(*values).map_err(|f| f.below(|| format!(".{key}")))?;
                     object.insert(key.into(), value);
                     Ok(())
                 })?;
-                self.depth -= 1;
+                self.leave();
                 Value::Object(object)
             }
             Type::Record(fields) => {
@@ -183,7 +216,7 @@ impl Reader<'_> {
                     let value = self.value(field.of).map_err(|f| f.below(|| format!(".{}", field.name)))?;
                     object.insert(field.name.clone(), value);
                 }
-                self.depth -= 1;
+                self.leave();
                 Value::Object(object)
             }
             leaf => self.leaf(leaf)?,
@@ -191,7 +224,7 @@ impl Reader<'_> {
     }
 
     #[inline(never)]
-    fn leaf(&mut self, of: &Type) -> Read<Value> {
+    pub fn leaf(&mut self, of: &Type) -> Read<Value> {
         Ok(match of {
             Type::Null => Value::Null,
             Type::Boolean => match self.array::<1>()? {
@@ -284,13 +317,17 @@ impl Reader<'_> {
         })
     }
 
-    fn enter(&mut self) -> Read<()> {
+    pub fn leave(&mut self) {
+        self.depth -= 1;
+    }
+
+    pub fn enter(&mut self) -> Read<()> {
         self.depth += 1;
         if self.depth > MAX_DEPTH { self.fault(format_args!("nested more than {MAX_DEPTH} deep")) } else { Ok(()) }
     }
 
-    /// The items of an array or the entries of a map (`of` is what one is), block by block.
-    fn blocks(&mut self, of: Id, mut each: impl FnMut(&mut Self) -> Read<()>) -> Read<()> {
+    /// The items of an array or the entries of a map, block by block.
+    pub fn blocks(&mut self, mut each: impl FnMut(&mut Self) -> Read<()>) -> Read<()> {
         loop {
             let count = match self.long()? {
                 0 => return Ok(()),
@@ -301,11 +338,11 @@ impl Reader<'_> {
                     negative.unsigned_abs()
                 }
             };
-            let is_map = matches!(self.types[of], Type::Map(_));
             for _ in 0..count {
                 let before = self.at;
                 each(self)?;
-                if self.at == before && !is_map {
+                // Entries of a map have a key.
+                if self.at == before {
                     self.empty += 1;
                     if self.empty > MAX_EMPTY {
                         return self.fault(format_args!("more than {MAX_EMPTY} items without bytes"));

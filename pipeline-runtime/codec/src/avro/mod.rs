@@ -22,10 +22,56 @@ mod decode;
 mod encode;
 mod fit;
 mod kind;
+mod resolve;
 mod schema;
 mod text;
 
+use bytes::Bytes;
+use decode::{Reader, Why};
+use millstream_filter_api::Value;
+
+pub(crate) use resolve::Resolution;
+pub use schema::AvroSchema;
+
+impl AvroSchema {
+    /// Why data of another schema cannot be read as values of this one, whatever is in them: by the specification's rules of
+    /// resolution, one line for each place.
+    pub fn cannot_read(&self, written: &AvroSchema) -> Vec<String> {
+        if self == written { Vec::new() } else { Resolution::new(written, self).misfits() }
+    }
+}
+
+/// How a datum behind a head is read.
+pub(crate) enum Framed<'a> {
+    /// By the schema that has written it.
+    Own(&'a AvroSchema),
+    /// As another one.
+    As(&'a Resolution),
+}
+
+impl Framed<'_> {
+    /// The value, or a code and what is wrong.
+    pub(crate) fn decode(&self, datum: &Bytes) -> Result<Value, (&'static str, String)> {
+        let read = match self {
+            Self::Own(schema) => {
+                let mut reader = Reader::new(schema.types(), datum);
+                let value = reader.value(schema.root());
+                reader.end(value)
+            }
+            Self::As(resolution) => resolution.read(datum),
+        };
+        read.map_err(|fault| {
+            let code = match fault.why {
+                Why::Corrupt => "invalid_avro",
+                Why::Short => "avro_truncated",
+                Why::Unfit => "avro_schema_mismatch",
+            };
+            (code, fault.tell())
+        })
+    }
+}
+
+#[cfg(test)]
+mod resolve_tests;
 #[cfg(test)]
 mod tests;
-
-pub use schema::AvroSchema;

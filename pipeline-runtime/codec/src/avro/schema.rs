@@ -16,6 +16,18 @@ struct Compiled {
     text: String,
     types: Vec<Type>,
     root: Id,
+    names: Names,
+}
+
+/// What schemas are matched by when one reads what another has written; it changes nothing of how data are read.
+#[derive(Default)]
+pub(super) struct Names {
+    /// Full names of records, enums and fixed, the own one first, then the aliases.
+    pub types: HashMap<Id, Vec<String>>,
+    /// Other names of a record's field, by the field's place.
+    pub fields: HashMap<(Id, usize), Vec<String>>,
+    /// The symbol that an enum reads for one it does not know.
+    pub symbols: HashMap<Id, bytes::Bytes>,
 }
 
 /// Index of a type in its schema.
@@ -77,22 +89,52 @@ impl AvroSchema {
     pub fn parse(text: &str) -> Result<Self, String> {
         let json: Json = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
         apache_avro::Schema::parse(&json).map_err(|e| format!("no Avro schema: {e}"))?;
+        Self::compile(text, &json, Compiler::default(), true)
+    }
+
+    /// Compiles what others have registered, with the schemas that it refers to, each behind those it refers to itself. A
+    /// default that does not fit its field is as good as none: older programs have let it pass.
+    ///
+    /// # Errors
+    /// What is wrong with it: lower case, no full stop.
+    pub fn registered(text: &str, references: &[String]) -> Result<Self, String> {
+        let json = |text: &str| serde_json::from_str::<Json>(text).map_err(|e| format!("not JSON: {e}"));
         let mut compiler = Compiler::default();
-        let root = compiler.compile(&json, None)?;
-        let Compiler { types, defaults, .. } = compiler;
+        for reference in references {
+            compiler
+                .compile(&json(reference)?, None)
+                .map_err(|why| format!("a schema it refers to is wrong: {why}"))?;
+        }
+        // The text alone would not say all of it.
+        Self::compile(text, &json(text)?, compiler, false)
+    }
+
+    fn compile(text: &str, json: &Json, mut compiler: Compiler, strict: bool) -> Result<Self, String> {
+        let root = compiler.compile(json, None)?;
+        let Compiler { types, defaults, names, .. } = compiler;
         let types = types.into_iter().collect::<Option<Vec<_>>>().ok_or("a type in it is never described")?;
-        let mut compiled = Compiled { text: text.to_owned(), types, root };
+        let mut compiled = Compiled { text: text.to_owned(), types, root, names };
         contains_itself(&compiled.types)?;
         for (id, at, value) in defaults {
             let Type::Record(fields) = &compiled.types[id] else { continue };
             let (name, of) = (fields[at].name.clone(), fields[at].of);
-            let datum = super::encode::default_datum(&compiled.types, of, &value)
-                .map_err(|why| format!("the default of the field `{name}` does not fit its type: {why}"))?;
+            let datum = match super::encode::default_datum(&compiled.types, of, &value) {
+                Ok(datum) => datum,
+                Err(why) if strict => {
+                    return Err(format!("the default of the field `{name}` does not fit its type: {why}"));
+                }
+                Err(_) => continue,
+            };
             if let Type::Record(fields) = &mut compiled.types[id] {
                 fields[at].default = Some(datum);
             }
         }
         Ok(Self(Arc::new(compiled)))
+    }
+
+    /// Full name of the record, enum or fixed that it is; `None` for other types.
+    pub fn name(&self) -> Option<&str> {
+        self.0.names.types.get(&self.0.root)?.first().map(String::as_str)
     }
 
     /// The text it was compiled from.
@@ -106,6 +148,10 @@ impl AvroSchema {
 
     pub(super) fn root(&self) -> Id {
         self.0.root
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        &self.0.names
     }
 }
 
@@ -156,7 +202,8 @@ const MAX_DEPTH: usize = 100;
 #[derive(Default)]
 struct Compiler {
     types: Vec<Option<Type>>,
-    names: HashMap<String, Id>,
+    known: HashMap<String, Id>,
+    names: Names,
     /// (record, field, value)
     defaults: Vec<(Id, usize, Json)>,
     depth: usize,
@@ -195,7 +242,7 @@ impl Compiler {
             return self.add(primitive);
         }
         let full = full_name(name, namespace);
-        let known = self.names.get(&full).or_else(|| self.names.get(name));
+        let known = self.known.get(&full).or_else(|| self.known.get(name));
         known.copied().ok_or_else(|| format!("the type `{full}` is not known"))
     }
 
@@ -221,7 +268,11 @@ impl Compiler {
                 let symbols =
                     symbols.iter().filter_map(Json::as_str).map(|s| bytes::Bytes::copy_from_slice(s.as_bytes()));
                 let of = Type::Enum(symbols.collect());
-                self.define(map, namespace, of)
+                let id = self.define(map, namespace, of)?;
+                if let Some(default) = map.get("default").and_then(Json::as_str) {
+                    self.names.symbols.insert(id, bytes::Bytes::copy_from_slice(default.as_bytes()));
+                }
+                Ok(id)
             }
             "fixed" => {
                 let size = map.get("size").and_then(Json::as_u64).ok_or("a fixed without `size`")?;
@@ -240,8 +291,15 @@ impl Compiler {
 
     fn define(&mut self, map: &Map<String, Json>, namespace: Option<&str>, of: Type) -> Result<Id, String> {
         let id = self.add(of)?;
-        self.names.insert(own_name(map, namespace)?, id);
+        self.name(map, own_name(map, namespace)?, id);
         Ok(id)
+    }
+
+    fn name(&mut self, map: &Map<String, Json>, name: String, id: Id) {
+        let namespace = name.rsplit_once('.').map(|(namespace, _)| namespace);
+        let aliases = strings(map.get("aliases")).map(|alias| full_name(alias, namespace));
+        self.names.types.insert(id, std::iter::once(name.clone()).chain(aliases).collect());
+        self.known.insert(name, id);
     }
 
     fn record(&mut self, map: &Map<String, Json>, namespace: Option<&str>) -> Result<Id, String> {
@@ -250,12 +308,16 @@ impl Compiler {
         // Before its fields, which may be of the same type.
         self.types.push(None);
         let id = self.types.len() - 1;
-        self.names.insert(name, id);
+        self.name(map, name, id);
         let said = map.get("fields").and_then(Json::as_array).ok_or("a record without `fields`")?;
         let mut fields = Vec::with_capacity(said.len());
         for field in said {
             let name = field.get("name").and_then(Json::as_str).ok_or("a field without `name`")?;
             let of = self.compile(field.get("type").ok_or("a field without `type`")?, namespace.as_deref())?;
+            let aliases: Vec<String> = strings(field.get("aliases")).map(str::to_owned).collect();
+            if !aliases.is_empty() {
+                self.names.fields.insert((id, fields.len()), aliases);
+            }
             if let Some(default) = field.get("default") {
                 self.defaults.push((id, fields.len(), default.clone()));
             }
@@ -264,6 +326,10 @@ impl Compiler {
         self.types[id] = Some(Type::Record(fields));
         Ok(id)
     }
+}
+
+fn strings(list: Option<&Json>) -> impl Iterator<Item = &str> {
+    list.and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str)
 }
 
 fn own_name(map: &Map<String, Json>, namespace: Option<&str>) -> Result<String, String> {

@@ -4,13 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_codec::SchemaRegistry;
 use millstream_embedded::{EmbeddedLog, EmbeddedOptions};
+use millstream_filters_io::SchemaRegistries;
 use millstream_kafka::{KafkaConfig, KafkaLog};
 use millstream_log::{Log, LogResult};
 use millstream_spec::Registry;
 
 use crate::failure::Failure;
-use crate::settings::{Fsync, LogChoice, Settings};
+use crate::settings::{FILE, Fsync, LogChoice, Settings};
 use crate::terminal::{Paint, Screen};
 
 /// How often `--fsync interval` forces writes to the disk.
@@ -22,6 +24,8 @@ pub struct Context {
     pub settings: Settings,
     /// The filters.
     pub registry: Registry,
+    /// The schema registries of this process.
+    pub schemas: Arc<SchemaRegistries>,
     /// Where logs and progress go.
     pub screen: Screen,
 }
@@ -38,6 +42,12 @@ impl Context {
             LogChoice::Embedded { dir, .. } if !dir.exists() => Err(no_log(dir)),
             _ => self.open_log(),
         }
+    }
+
+    /// The schema registry that the settings name.
+    pub fn schema_registry(&self) -> Result<Option<Arc<dyn SchemaRegistry>>, Failure> {
+        let made = self.settings.registry.as_ref().map(|address| self.schemas.at(address)).transpose();
+        made.map_err(|why| Failure::wrong(format!("the schema registry of {FILE}: {why}")))
     }
 
     /// Colours for stdout.

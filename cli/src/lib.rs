@@ -30,6 +30,7 @@ mod pipelines;
 mod produce;
 mod progress;
 mod rights;
+mod schemas;
 mod settings;
 mod settings_file;
 mod signals;
@@ -102,7 +103,12 @@ fn run(cli: Cli, filters: Vec<Arc<dyn FilterSpec>>) -> Outcome {
         .with_schedule(millstream_host::check_schedule)
         .with_progress(millstream_host::jobs::check_progress)
         .with_callback(|node| millstream_filters_io::callbacks(node).map(|(call, judge)| (call, Judge::new(judge))));
-    let cx = Context { settings, registry, screen };
+    let schemas = Arc::new(millstream_filters_io::SchemaRegistries::default());
+    let registry = {
+        let schemas = Arc::clone(&schemas);
+        registry.with_schemas(move |address| schemas.at(address), settings.registry.clone())
+    };
+    let cx = Context { settings, registry, schemas, screen };
     match cli.command {
         Command::Run(args) => commands::run::run(args, &cx),
         Command::Check(args) => commands::check::run(args, cli.flags.brokers.is_some(), &cx),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use config::{Config, ConfigError, Environment};
+use millstream_codec::RegistryAddress;
 use serde::Deserialize;
 
 use crate::failure::Failure;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub color: Color,
     /// How long a run may take to drain.
     pub drain_timeout: Duration,
+    /// The schema registry of pipelines that name none.
+    pub registry: Option<RegistryAddress>,
 }
 
 /// Which log.
@@ -166,7 +169,9 @@ impl Settings {
         flags: &Flags,
     ) -> Result<Self, Failure> {
         let mut layers = Config::builder();
+        let mut registry = None;
         if let Some(file) = file {
+            registry = settings_file::registry(FILE, file, &|name| std::env::var(name).ok())?;
             for (key, value) in settings_file::read(FILE, file, &|name| std::env::var(name).ok())? {
                 layers = layers.set_default(key, value).map_err(unexpected)?;
             }
@@ -182,7 +187,7 @@ impl Settings {
             .and_then(|l| l.set_override_option("color", flags.color.map(name)))
             .map_err(unexpected)?;
         let all: Layered = layers.build().and_then(Config::try_deserialize).map_err(unexpected)?;
-        all.choose(flags)
+        all.choose(flags).map(|settings| Settings { registry, ..settings })
     }
 }
 
@@ -211,7 +216,7 @@ impl Layered {
             Some(text) => units::duration(&text).map_err(Failure::wrong)?,
             None => DRAIN_TIMEOUT,
         };
-        Ok(Settings { log, log_format: self.log_format, color: self.color, drain_timeout })
+        Ok(Settings { log, log_format: self.log_format, color: self.color, drain_timeout, registry: None })
     }
 }
 

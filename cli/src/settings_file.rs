@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 
 use config::Value;
+use millstream_codec::RegistryAddress;
 use millstream_filter_api::{Issue, Node, NodeKind, Span};
+use millstream_spec::schema_registry;
 
 use crate::failure::Failure;
 use crate::pipelines::Beside;
 use crate::settings::WORDS;
 
+/// The key of the schema registry.
+const REGISTRY: &str = "registry";
 /// Keys that a later version reads.
 const LATER: &[&str] = &["listen"];
 
@@ -27,6 +31,10 @@ pub fn read(name: &str, bytes: &[u8], env: &dyn Fn(&str) -> Option<String>) -> R
         Some((_, Some(pairs))) => {
             for (key, value) in pairs {
                 let word = key.as_text().unwrap_or("");
+                // Read by itself: it is no single value.
+                if word == REGISTRY {
+                    continue;
+                }
                 match setting(word, key.span, value, &mut issues) {
                     Some(value) => settings.push((word.to_owned(), value)),
                     None => continue,
@@ -45,6 +53,24 @@ pub fn read(name: &str, bytes: &[u8], env: &dyn Fn(&str) -> Option<String>) -> R
     // A reference that stands for nothing leaves null behind: what was said of its place first is enough.
     let mut said = std::collections::HashSet::new();
     issues.retain(|i| said.insert((i.span.line, i.span.col)));
+    let lines: Vec<String> = issues.iter().map(|i| shown(name, i)).collect();
+    Err(Failure::wrong(lines.join("\n")))
+}
+
+/// The schema registry that the file names; every problem with it at once.
+pub fn registry(
+    name: &str,
+    bytes: &[u8],
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<RegistryAddress>, Failure> {
+    let (root, _) = millstream_spec::tree::parse(bytes);
+    let Some(mut node) = root.as_ref().and_then(|root| root.get(REGISTRY)).cloned() else { return Ok(None) };
+    let files = Beside::of(PathBuf::new());
+    let mut issues = millstream_spec::resolve(&mut node, &files, env);
+    let address = if issues.is_empty() { schema_registry(&node, &files, &mut issues) } else { None };
+    if issues.is_empty() {
+        return Ok(address);
+    }
     let lines: Vec<String> = issues.iter().map(|i| shown(name, i)).collect();
     Err(Failure::wrong(lines.join("\n")))
 }
@@ -115,7 +141,7 @@ fn unknown(key: &str, place: Span) -> Issue {
     if LATER.contains(&key) {
         return Issue::error(place, "not_supported_yet", format!("`{key}` is not supported yet"));
     }
-    let known: Vec<&str> = WORDS.iter().map(|w| w.key).chain(["kafka"]).collect();
+    let known: Vec<&str> = WORDS.iter().map(|w| w.key).chain(["kafka", REGISTRY]).collect();
     let issue = Issue::error(place, "unknown_key", format!("unknown key `{key}`"));
     match millstream_spec::nearest(key, known.iter().copied()) {
         Some(near) => issue.help(format!("did you mean `{near}`?")),

@@ -15,12 +15,13 @@ use crate::failure::{Failure, Outcome};
 use crate::patience::{LIMIT, Patience};
 use crate::pipelines::{self, CheckedFile};
 use crate::rights::{Cluster, Needs};
+use crate::schemas;
 use crate::settings::LogChoice;
 
 /// Check pipelines without running them
 ///
-/// With --brokers the topics of the cluster are looked at as well, and what the user may do with them; nothing is made
-/// or changed.
+/// With --brokers the topics of the cluster are looked at as well, what the user may do with them, and what a schema
+/// registry says of the schemas; nothing is made or changed.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
     /// Pipeline files, names of pipelines in this folder, or folders
@@ -97,6 +98,7 @@ fn on_the_cluster(checked: &[CheckedFile], cx: &Context) -> Result<Vec<Vec<Strin
             let Ok((pipeline, _)) = &c.verdict else { return Ok(Vec::new()) };
             let (mut wrong, hidden) = rights(&*log, &patience, pipeline, cx)?;
             wrong.extend(topics(&*log, &patience, pipeline, &written, &hidden)?);
+            wrong.extend(schemas::wrong(pipeline));
             Ok(wrong)
         })
         .collect()

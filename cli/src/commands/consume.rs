@@ -8,13 +8,14 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use millstream_log::{Batch, Budget, End, Isolation, Log, Reader, TopicPartition, settled};
 
+use crate::avro::Payloads;
 use crate::consume::from::{Begin, From};
 use crate::consume::line::LineWriter;
 use crate::consume::wait::Wait;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::patience::{LIMIT, Patience};
-use crate::{avro, topic, units};
+use crate::{topic, units};
 
 /// Long, because new records and signals end a poll early.
 const POLL: Duration = Duration::from_secs(1);
@@ -46,6 +47,9 @@ pub struct ConsumeArgs {
     /// Show payloads of this Avro schema (an .avsc file) as JSON
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
+    /// Do not ask the schema registry that the settings name
+    #[arg(long)]
+    bare: bool,
     /// How records are printed
     #[arg(short, long, value_name = "FORMAT", default_value = "json")]
     output: Lines,
@@ -65,7 +69,7 @@ pub fn run(args: ConsumeArgs, cx: &Context) -> Outcome {
     let from = args.from.iter().map(|f| From::parse(f, now)).collect::<Result<Vec<_>, _>>();
     let begin = from.and_then(|from| Begin::of(&from)).map_err(Failure::wrong)?;
     topic::named(&args.topic)?;
-    let schema = args.schema.as_deref().map(avro::schema).transpose()?;
+    let schema = Payloads::to_read(args.schema.as_deref(), args.bare, cx)?;
     let log = cx.open_log_to_read()?;
     // What has an end is waited for as long as a person would; who follows a topic waits for as long as it takes.
     let wait = Wait::start(Patience::start(&*log, (args.until_end || args.limit.is_some()).then_some(LIMIT)))?;

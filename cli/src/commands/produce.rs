@@ -6,20 +6,20 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 use clap::Args;
-use millstream_codec::AvroSchema;
 use millstream_filter_api::OwnedValuePath;
 use millstream_log::{Log, NewTopic, Retention};
 use serde::Serialize;
 
 use super::{print, print_json};
 use crate::args::Output;
+use crate::avro::Payloads;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::patience::{LIMIT, Patience};
 use crate::produce::fields::{self, Fields};
 use crate::produce::input::{self, Broken, Draft, Shape};
 use crate::produce::sender::{Drafter, Sender};
-use crate::{avro, settings, signals, topic, units};
+use crate::{settings, signals, topic, units};
 
 /// Batches that may wait for the log.
 const BATCHES_AHEAD: usize = 4;
@@ -54,6 +54,12 @@ pub struct ProduceArgs {
     /// Write payloads, which are JSON, as data of this Avro schema (an .avsc file)
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
+    /// Register the schema in the schema registry where it is not (as TOPIC-value)
+    #[arg(long, requires = "schema")]
+    register: bool,
+    /// Write data alone, though the settings name a schema registry
+    #[arg(long, requires = "schema", conflicts_with = "register")]
+    bare: bool,
     /// Header of every record; repeats
     #[arg(long, value_name = "NAME=VALUE", value_parser = settings::pair)]
     header: Vec<(String, String)>,
@@ -86,7 +92,8 @@ pub fn run(args: ProduceArgs, cx: &Context) -> Outcome {
             .help("`--value FIELD` takes the payload from a field, and null in it is a tombstone"));
     }
     topic::named(&args.topic)?;
-    let schema = args.schema.as_deref().map(avro::schema).transpose()?;
+    let schema = args.schema.as_deref();
+    let schema = schema.map(|path| Payloads::to_write(path, &args.topic, args.bare, args.register, cx)).transpose()?;
     let input = open_input(&args)?;
     let log = cx.open_log()?;
     // Until the input is read no signal is listened to: Ctrl-C ends the wait at once.
@@ -169,10 +176,10 @@ fn partitions(log: &dyn Log, args: &ProduceArgs) -> Result<i32, Failure> {
 }
 
 /// Payloads become data of a schema. What comes before one that does not fit is left to be sent, and it is said why.
-fn encode(schema: &AvroSchema, drafts: &mut Vec<Draft>) -> Result<(), String> {
+fn encode(schema: &Payloads, drafts: &mut Vec<Draft>) -> Result<(), String> {
     for n in 0..drafts.len() {
         let Some(json) = drafts[n].value.take() else { continue };
-        match avro::payload(schema, json) {
+        match schema.payload(json) {
             Ok(datum) => drafts[n].value = Some(datum),
             Err(why) => {
                 let line = drafts[n].line;
@@ -205,12 +212,7 @@ fn read_aside(input: Box<dyn Read + Send>, shape: Shape, events: SyncSender<Even
         .map_err(|e| Failure::failed(format!("cannot start a thread: {e}")))
 }
 
-fn send_all(
-    events: &Receiver<Event>,
-    mut drafter: Drafter,
-    schema: Option<&AvroSchema>,
-    sender: &mut Sender,
-) -> Outcome {
+fn send_all(events: &Receiver<Event>, mut drafter: Drafter, schema: Option<&Payloads>, sender: &mut Sender) -> Outcome {
     loop {
         let event = match events.try_recv() {
             // Nothing more now: a person may be typing, and wants to see each line arrive.

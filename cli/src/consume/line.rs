@@ -4,19 +4,18 @@ use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use millstream_codec::AvroSchema;
 use millstream_filter_api::Headers;
 use millstream_log::LogRecord;
 use serde::de::IgnoredAny;
 
-use crate::avro::shown;
+use crate::avro::Payloads;
 
 /// Writes records as lines. Keeps what repeats.
 pub struct LineWriter {
     /// `{"topic":"…","partition":`
     start: Vec<u8>,
     /// Of payloads that are Avro.
-    schema: Option<AvroSchema>,
+    schema: Option<Payloads>,
 }
 
 impl LineWriter {
@@ -29,7 +28,7 @@ impl LineWriter {
     }
 
     /// Shows payloads of this schema as JSON; others as ever.
-    pub fn of(mut self, schema: Option<AvroSchema>) -> Self {
+    pub fn of(mut self, schema: Option<Payloads>) -> Self {
         self.schema = schema;
         self
     }
@@ -54,7 +53,7 @@ impl LineWriter {
             out.push(b']');
         }
         out.extend_from_slice(b"],\"value\":");
-        let decoded = self.schema.as_ref().zip(record.value.as_ref()).and_then(|(schema, value)| shown(schema, value));
+        let decoded = self.schema.as_ref().zip(record.value.as_ref()).and_then(|(schema, value)| schema.shown(value));
         match decoded {
             Some(json) => out.extend_from_slice(&json),
             None => payload(record.value.as_deref(), out),

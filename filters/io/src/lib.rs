@@ -4,11 +4,14 @@
 //! It must never know: a log, a broker, how calls are scheduled, counted and retried. A filter here makes one attempt and
 //! says what it came to; dropping the attempt ends it.
 //!
+//! The client of schema registries (`schemas/`) is here too, as it goes over the same HTTP client.
+//!
 //! Start reading at [`registry`], then `http/mod.rs`.
 
 mod http;
 mod into;
 mod public;
+mod schemas;
 mod secrets;
 mod sql;
 mod webhook;
@@ -17,6 +20,7 @@ use std::sync::Arc;
 
 use millstream_filter_api::FilterSpec;
 
+pub use schemas::SchemaRegistries;
 pub use webhook::{Judge, callbacks};
 
 /// All filters of this crate, by name.

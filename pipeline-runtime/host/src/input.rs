@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millstream_codec::SCHEMA_UNRESOLVED;
 use millstream_filter_api::{Class, Failure, Meta, Payload, Record};
 use millstream_log::LogRecord;
 
@@ -177,9 +178,15 @@ fn decode(plan: &InputPlan, record: &LogRecord) -> Result<Payload, Box<Failure>>
     }
     match &record.value {
         None => Ok(Payload::null()),
-        Some(bytes) => plan
-            .codec
-            .decode_part(bytes.clone(), &plan.coercion, &plan.reads)
-            .map_err(|e| Box::new(Failure::data(e.code, e.message))),
+        Some(bytes) => plan.codec.decode_part(bytes.clone(), &plan.coercion, &plan.reads).map_err(|e| {
+            // Nobody's fault but that of a schema which was forgotten since it was known: it is fetched for the next attempt.
+            if let Some((avro, id)) = plan.codec.lacks(bytes) {
+                avro.registry().fetch(id, Arc::new(|| ()));
+            }
+            Box::new(match e.code {
+                SCHEMA_UNRESOLVED => Failure::transient(SCHEMA_UNRESOLVED, e.message),
+                code => Failure::data(code, e.message),
+            })
+        }),
     }
 }

@@ -293,6 +293,7 @@ pub fn codec_of(format: &model::Format) -> Codec {
         model::Format::Json => Codec::Json,
         model::Format::Csv { columns, separator } => Codec::Csv { columns: columns.clone(), separator: *separator },
         model::Format::Avro(schema) => Codec::Avro(schema.clone()),
+        model::Format::Registered(avro) => Codec::Registered(avro.clone()),
     }
 }
 

@@ -71,6 +71,9 @@ impl RecordFilter {
         let read_from = record.headers.get_str(LETTER_TOPIC);
         let other = self.others.iter().find(|(topic, _)| read_from == Some(topic)).map(|(_, plan)| plan);
         let plan = other.unwrap_or(&self.plan);
+        if let Some(raw) = &record.value {
+            plan.codec.settle(raw);
+        }
         let mut input = Input::new(plan, 0, partition, record.clone());
         let record = input.attempt(plan, 1, 0).map_err(|failure| failure.message.clone())?;
         self.expression.test(&mut self.state, &record).map_err(|failure| failure.to_string())

@@ -16,7 +16,7 @@ use crate::reference::Resolver;
 use crate::registry::Registry;
 use crate::source::{self, Reading, Said};
 use crate::stage::Draft;
-use crate::{callback, compensate, language, priority, read, schedule, shape, tests_section, tree, waiting};
+use crate::{callback, compensate, language, priority, read, schedule, schemas, shape, tests_section, tree, waiting};
 
 /// A pipeline file as it was read.
 pub struct SourceFile {
@@ -176,6 +176,7 @@ fn meaning(
 ) {
     let issues = &mut found.issues;
     let root = node;
+    let registry = &schemas::in_force(root, registry, files, issues);
     let waiting = waiting::expand(root, registry, issues);
     let node = waiting.as_ref().unwrap_or(root);
     let leveled = priority::expand(node, registry, issues);

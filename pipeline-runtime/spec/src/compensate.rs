@@ -151,7 +151,7 @@ fn compensation(
     }
     let inputs = vec![input];
     let group = format!("{}.{name}", cx.pipeline);
-    let around = outputs::Around { group: &group, topics: cx.topics, files: cx.files };
+    let around = outputs::Around { group: &group, topics: cx.topics, files: cx.files, registry: cx.registry };
     let outputs = outputs::settle(&own, given, flow.taint.as_ref(), &inputs, &around, issues);
     let outputs = outputs.into_iter().map(|placed| placed.output).collect();
     let mut made = link::stage(cx.pipeline, &name, node.span, &own.options, inputs, flow, outputs);

@@ -2,12 +2,13 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::sync::Arc;
 
-use millstream_codec::AvroSchema;
+use millstream_codec::{AvroSchema, SchemaRegistry};
 use millstream_filter_api::{Files, Issue, Kind, Node};
 
 use crate::model::Format;
-use crate::{read, rules};
+use crate::{read, rules, schemas};
 
 /// Bytes of a schema file at most.
 const MAX_SCHEMA: usize = 1 << 20;
@@ -23,6 +24,10 @@ pub(crate) struct Beside<'a> {
     /// The format of what a stage reads.
     pub input: Option<&'a Format>,
     pub files: &'a dyn Files,
+    /// The topic, of an output.
+    pub topic: Option<&'a str>,
+    /// The schema registry that is in force.
+    pub registry: Option<&'a Arc<dyn SchemaRegistry>>,
 }
 
 /// `format:` of a topic.
@@ -45,14 +50,19 @@ pub(crate) fn made(node: &Node, beside: &Beside<'_>, issues: &mut Vec<Issue>) ->
         Some(format) => match format.as_text() {
             Some("text") => Format::Text,
             Some("raw") => Format::Raw,
-            Some("avro") => avro(format, None, beside, issues).unwrap_or(Format::Json),
+            Some("avro") => avro(format, None, &own(beside), issues).unwrap_or(Format::Json),
             None if format.get("avro").is_some() => {
-                avro(format, format.get("avro"), beside, issues).unwrap_or(Format::Json)
+                avro(format, format.get("avro"), &own(beside), issues).unwrap_or(Format::Json)
             }
             _ => Format::Json,
         },
         None => Format::Json,
     }
+}
+
+/// Records of a topic of ours have no number of a schema before them.
+fn own<'a>(beside: &Beside<'a>) -> Beside<'a> {
+    Beside { registry: None, topic: None, ..*beside }
 }
 
 /// A format. The columns of CSV are said, or those of `fields`, or those of the input; a schema of Avro is said here, or by
@@ -87,35 +97,33 @@ pub(crate) fn read(node: &Node, beside: &Beside<'_>, issues: &mut Vec<Issue>) ->
 }
 
 fn avro(node: &Node, said: Option<&Node>, beside: &Beside<'_>, issues: &mut Vec<Issue>) -> Option<Format> {
-    if let Some(file) = said.and_then(|said| said.get("schema")) {
-        return match schema_file(file, beside.files, issues)? {
-            SchemaFile::Avro(schema) => Some(Format::Avro(schema)),
+    let schema = match said.and_then(|said| said.get("schema")) {
+        Some(file) => match schema_file(file, beside.files, issues)? {
+            SchemaFile::Avro(schema) => Some(schema),
             SchemaFile::Json { path, .. } => {
                 let message = format!("`{path}` is no Avro schema by its name");
                 issues.push(
                     Issue::error(file.span, "schema_invalid", message).help("name a file that ends with `.avsc`"),
                 );
-                None
+                return None;
             }
-        };
-    }
-    match (beside.schema, beside.input) {
-        (Some(SchemaFile::Avro(schema)), _) | (None, Some(Format::Avro(schema))) => Some(Format::Avro(schema.clone())),
-        (None, _) if beside.said_schema => None,
-        (Some(SchemaFile::Json { path, .. }), _) => {
-            let message = format!("`avro` needs an Avro schema, and `{path}` is none by its name");
-            issues.push(Issue::error(node.span, "schema_invalid", message).help("name a file that ends with `.avsc`"));
-            None
-        }
-        _ => {
-            let issue = Issue::error(node.span, "missing_key", "`avro` needs a schema");
-            issues.push(issue.help(match beside.input {
-                Some(_) => "write `to: { format: { avro: { schema: FILE.avsc } } }`",
-                None => "write `schema: FILE.avsc` beside it",
-            }));
-            None
-        }
-    }
+        },
+        None => match (beside.schema, beside.input) {
+            (Some(SchemaFile::Avro(schema)), _) | (None, Some(Format::Avro(schema))) => Some(schema.clone()),
+            (None, Some(Format::Registered(avro))) => avro.schema().cloned(),
+            (None, _) if beside.said_schema => return None,
+            (Some(SchemaFile::Json { path, .. }), _) => {
+                let message = format!("`avro` needs an Avro schema, and `{path}` is none by its name");
+                let issue = Issue::error(node.span, "schema_invalid", message);
+                issues.push(issue.help("name a file that ends with `.avsc`"));
+                return None;
+            }
+            (None, None) => None,
+            // There is no schema to write by.
+            (None, Some(_)) => return schemas::framed(node, said, None, beside.topic, None, issues),
+        },
+    };
+    schemas::framed(node, said, schema, beside.topic, beside.registry, issues)
 }
 
 /// A schema, as a file says it.
@@ -172,7 +180,8 @@ pub(crate) fn schema_file(node: &Node, files: &dyn Files, issues: &mut Vec<Issue
 /// An Avro schema beside another format says nothing of its payloads.
 pub(crate) fn schema_of_another(node: &Node, schema: Option<&SchemaFile>, format: &Format) -> Option<Issue> {
     match (schema, format) {
-        (Some(SchemaFile::Avro(_)), Format::Avro(_)) | (None | Some(SchemaFile::Json { .. }), _) => None,
+        (Some(SchemaFile::Avro(_)), Format::Avro(_) | Format::Registered(_))
+        | (None | Some(SchemaFile::Json { .. }), _) => None,
         // Why it is not Avro has been said.
         (Some(SchemaFile::Avro(_)), _) if node.get("format").and_then(Node::as_text) == Some("avro") => None,
         (Some(SchemaFile::Avro(_)), _) => {
@@ -195,12 +204,17 @@ pub(crate) fn unfit(said: &Node, format: &Format, types: &Kind) -> Vec<Issue> {
             ("text", "strings", "`json`, or `map: . = encode_json(.)` before it")
         }
         Format::Csv { .. } if !types.contains_object() => ("csv", "objects", "`map: . = { … }` before it"),
-        Format::Avro(schema) => {
-            let issue = |misfit: String| Issue::error(said.span, "format_unfit", format!("the Avro schema: {misfit}"));
-            return schema.misfits(types).into_iter().map(issue).collect();
+        Format::Avro(schema) => return unfit_avro(said, schema, types),
+        Format::Registered(avro) => {
+            return avro.schema().map_or_else(Vec::new, |schema| unfit_avro(said, schema, types));
         }
         _ => return Vec::new(),
     };
     let message = format!("`{word}` carries {carries}, and this output is of type {types}");
     vec![Issue::error(said.span, "format_unfit", message).help(format!("use {help}"))]
+}
+
+fn unfit_avro(said: &Node, schema: &AvroSchema, types: &Kind) -> Vec<Issue> {
+    let issue = |misfit: String| Issue::error(said.span, "format_unfit", format!("the Avro schema: {misfit}"));
+    schema.misfits(types).into_iter().map(issue).collect()
 }

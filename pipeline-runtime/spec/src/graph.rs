@@ -105,7 +105,7 @@ fn format_text(format: &Format) -> &'static str {
         Format::Text => "text",
         Format::Json => "json",
         Format::Csv { .. } => "csv",
-        Format::Avro(_) => "avro",
+        Format::Avro(_) | Format::Registered(_) => "avro",
     }
 }
 

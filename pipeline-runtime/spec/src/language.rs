@@ -5,6 +5,8 @@ use crate::shape::{Key, MapRule, Shape};
 use callback::CALLBACK;
 use objects::OBJECTS;
 use postgres::POSTGRES;
+use schemas::AVRO;
+pub(crate) use schemas::REGISTRY;
 use waiting::WAIT_FOR;
 
 // Macros, because what a `const fn` returns cannot be borrowed for ever.
@@ -47,6 +49,7 @@ macro_rules! map {
 mod callback;
 mod objects;
 mod postgres;
+mod schemas;
 mod waiting;
 
 /// Stages of a pipeline at most.
@@ -66,7 +69,7 @@ pub(crate) static PIPELINE: Shape = Shape::Map(&map!("a pipeline", [
             required!("stages", Shape::List(&STAGE, 1, MAX_STAGES), "the filters, in the order records take"),
             key!("tests", Shape::List(&TEST, 0, 10_000), "records that come in, and what must come out"),
             key!("jobs", Shape::Map(&JOBS), "what is known of the jobs that records begin"),
-            later!("registry"),
+            key!("registry", Shape::Map(&REGISTRY), "the schema registry that `format: avro` goes by; default that of `millstream.yaml`"),
 ], one_of: &[&["source", "sources"]]));
 
 const SOURCE: Shape = Shape::Named(
@@ -231,13 +234,10 @@ static FORMAT_MAP: MapRule = map!(
     "a format",
     [
         key!("csv", Shape::Map(&CSV), "rows without a header line"),
-        key!("avro", Shape::Map(&AVRO), "data of a schema, each without a header"),
+        key!("avro", Shape::Map(&AVRO), "data of a schema: each alone, or behind the number of its schema in a registry"),
     ],
     one_of: &[&["csv", "avro"]]
 );
-
-static AVRO: MapRule =
-    map!("`avro`", [required!("schema", Shape::Text(&rules::SOME), "an Avro schema: an `.avsc` file")]);
 
 static CSV: MapRule = map!(
     "`csv`",

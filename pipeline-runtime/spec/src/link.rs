@@ -269,7 +269,7 @@ impl<'n> Linker<'_, 'n> {
         let group = format!("{}.{}", self.cx.pipeline, draft.name);
         let given = flow.outputs.take();
         let taint = flow.taint.as_ref();
-        let around = Around { group: &group, topics: self.cx.topics, files: self.cx.files };
+        let around = Around { group: &group, topics: self.cx.topics, files: self.cx.files, registry: self.cx.registry };
         let outputs = given.map(|g| outputs::settle(draft, g, taint, &inputs, &around, self.issues));
         Settled { flow, inputs, outputs }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 pub use crate::objects::{Access, Bucket, Emit, Matching, ObjectsSource, On, Place, Service};
 pub use crate::schedule::{Missed, Overlap, ScheduleSource, Timing};
-pub use millstream_codec::AvroSchema;
+pub use millstream_codec::{AvroSchema, Registered};
 use millstream_filter_api::{Checked, Kind, Node, OwnedValuePath, Span};
 
 pub use crate::callback::{JobCallback, Judge};
@@ -225,6 +225,8 @@ pub enum Format {
     },
     /// One datum of a schema, without a header.
     Avro(AvroSchema),
+    /// The same behind the number of its schema in a registry.
+    Registered(Registered),
 }
 
 /// How a record at the source is named.

@@ -5,6 +5,7 @@ use millstream_filter_api::{Files, Issue, Kind, Node, Span};
 use crate::defaults;
 use crate::format;
 use crate::model::{Format, Input, Output, TopicSettings};
+use crate::registry::Registry;
 use crate::spelling;
 use crate::stage::{Draft, output_name_issue};
 use crate::taint::Taint;
@@ -25,6 +26,7 @@ pub(crate) struct Around<'a> {
     pub group: &'a str,
     pub topics: &'a TopicSettings,
     pub files: &'a dyn Files,
+    pub registry: &'a Registry,
 }
 
 /// Settles the outputs of a stage.
@@ -54,7 +56,15 @@ pub(crate) fn settle(
         let default = name.as_ref().map_or_else(|| group.to_owned(), |n| format!("{group}.{n}"));
         let said = to.and_then(|t| t.get("format"));
         let input = inputs.first().map(|i| &i.format);
-        let beside = format::Beside { fields: None, schema: None, said_schema: false, input, files: around.files };
+        let beside = format::Beside {
+            fields: None,
+            schema: None,
+            said_schema: false,
+            input,
+            files: around.files,
+            topic: Some(topic.unwrap_or(&default)),
+            registry: around.registry.in_force.as_ref(),
+        };
         let format =
             said.and_then(|f| format::read(f, &beside, issues)).unwrap_or_else(|| default_format(types, inputs));
         issues.extend(said.into_iter().flat_map(|said| format::unfit(said, &format, types)));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use millstream_codec::{RegistryAddress, SchemaRegistry};
 use millstream_filter_api::{Checked, FilterSpec, Issue, Kind, Node};
 
 use crate::model::Judge;
@@ -17,6 +18,17 @@ pub type CallbackCheck = dyn Fn(&Node) -> Result<(Checked, Judge), Vec<Issue>> +
 /// Checks an expression over the payloads of all stages.
 pub type ExpressionCheck = dyn Fn(&Node) -> Result<(), Vec<Issue>> + Send + Sync;
 
+/// Makes the client of a schema registry; the error is lower case, without a full stop. Nothing is asked yet.
+pub type SchemaRegistryMaker = dyn Fn(&RegistryAddress) -> Result<Arc<dyn SchemaRegistry>, String> + Send + Sync;
+
+/// How schema registries are reached.
+#[derive(Clone)]
+pub(crate) struct SchemaRegistries {
+    pub make: Arc<SchemaRegistryMaker>,
+    /// The one that the settings name.
+    pub settings: Option<RegistryAddress>,
+}
+
 /// Filters by name, and the check of generators.
 #[derive(Default, Clone)]
 pub struct Registry {
@@ -25,6 +37,9 @@ pub struct Registry {
     schedule: Option<Arc<GeneratorCheck>>,
     callback: Option<Arc<CallbackCheck>>,
     progress: Option<Arc<ExpressionCheck>>,
+    pub(crate) schemas: Option<SchemaRegistries>,
+    /// The schema registry of the pipeline that is being checked.
+    pub(crate) in_force: Option<Arc<dyn SchemaRegistry>>,
 }
 
 impl Registry {
@@ -61,6 +76,17 @@ impl Registry {
     #[must_use]
     pub fn with_progress(mut self, check: impl Fn(&Node) -> Result<(), Vec<Issue>> + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(check));
+        self
+    }
+
+    /// The same with schema registries, and the one that the settings name. Without them none is in force.
+    #[must_use]
+    pub fn with_schemas(
+        mut self,
+        make: impl Fn(&RegistryAddress) -> Result<Arc<dyn SchemaRegistry>, String> + Send + Sync + 'static,
+        settings: Option<RegistryAddress>,
+    ) -> Self {
+        self.schemas = Some(SchemaRegistries { make: Arc::new(make), settings });
         self
     }
 

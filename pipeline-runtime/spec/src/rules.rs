@@ -47,6 +47,9 @@ pub(crate) static FORMAT: TextRule = words(
 /// Of an output.
 pub(crate) static TO_FORMAT: TextRule =
     words("`raw`, `text`, `json`, `csv` or `avro`", &["raw", "text", "json", "csv", "avro"], &[]);
+/// How the subject of a topic's schema is named.
+pub(crate) static SUBJECT: TextRule =
+    words("`topic`, `record` or `topic-record`", &["topic", "record", "topic-record"], &[]);
 pub(crate) static LINES: TextRule = words("`csv`, `jsonl` or `text`", &["csv", "jsonl", "json", "text"], &["avro"]);
 pub(crate) static TYPE: TextRule = words(
     "a type such as `string`, `integer` or `number?`",

@@ -7,8 +7,8 @@ use millstream_filter_api::{Files, Found, Issue, Kind, Node, NodeKind, Span};
 
 use crate::language::MAX_PORTS;
 use crate::model::{
-    FileLines, FileSource, Format, GenerateSource, IdRule, KeyRule, PostgresRows, Source, SourceKind, Start,
-    TopicSettings,
+    AvroSchema, FileLines, FileSource, Format, GenerateSource, IdRule, KeyRule, PostgresRows, Source, SourceKind,
+    Start, TopicSettings,
 };
 use crate::registry::Registry;
 use crate::shape::as_whole;
@@ -92,6 +92,8 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
         said_schema: node.get("schema").is_some(),
         input: None,
         files: cx.files,
+        topic: None,
+        registry: cx.registry.in_force.as_ref(),
     };
     let (kind, format, made) = if node.get("topic").is_some() {
         let format = node.get("format").map_or(Some(Format::Json), |f| format::of_topic(f, &beside, issues));
@@ -139,6 +141,12 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
         issues.push(issue.help("use the format `json` or `csv`, or parse the text in a stage"));
     }
     let declared = declared.filter(|_| !matches!(kind, SourceKind::Objects(_)));
+    // A schema inside of `format`.
+    let declared = declared.or_else(|| match (&kind, &format) {
+        (SourceKind::Topic { .. }, Format::Avro(schema)) => Some(schema.kind()),
+        (SourceKind::Topic { .. }, Format::Registered(avro)) => avro.schema().map(AvroSchema::kind),
+        _ => None,
+    });
     let typed = declared.is_some() && !matches!(format, Format::Raw | Format::Text);
     let types = if typed { declared } else { made }.unwrap_or_else(Kind::any);
     let own = !matches!(kind, SourceKind::Topic { .. });

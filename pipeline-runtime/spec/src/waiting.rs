@@ -141,7 +141,7 @@ fn one(draft: &Draft<'_>, waits: &Node, cx: &Made<'_>, linked: &mut Linked, issu
     let mut flow = own.flow(&input.types, None, &context, issues);
     let given = flow.outputs.take()?;
     let inputs = vec![input];
-    let around = outputs::Around { group: &group, topics: cx.topics, files: cx.files };
+    let around = outputs::Around { group: &group, topics: cx.topics, files: cx.files, registry: cx.registry };
     let outputs = outputs::settle(&own, given, flow.taint.as_ref(), &inputs, &around, issues);
     let mut outputs: Vec<_> = outputs.into_iter().map(|placed| placed.output).collect();
     for output in &mut outputs {

@@ -321,7 +321,6 @@ fn stages_and_their_links() {
 #[test]
 fn what_is_not_built_yet() {
     check(&[
-        (format!("§registry: http://x\n{}", stage(W)), "not_supported_yet", "`registry`"),
         (source("{ topic: t, fields: { a: §timestamp } }"), "not_supported_yet", "`timestamp`"),
         (stage(&format!("{W}    replicas: §{{ min: 1, max: 8 }}")), "not_supported_yet", "`replicas: { min, max }`"),
         (stage(&format!("{W}    deadline: §5m")), "not_supported_yet", "`deadline`"),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,10 +11,14 @@ use http_body_util::Full;
 use hyper::Uri;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
@@ -36,25 +41,52 @@ impl Client {
     /// # Errors
     /// There are none.
     pub(crate) fn new(tls: bool, connect_timeout: Duration, reach: Reach) -> io::Result<Self> {
+        let tls = if tls {
+            let provider = rustls::crypto::ring::default_provider();
+            Some(HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?)
+        } else {
+            None
+        };
+        Ok(Self::over(tls, connect_timeout, reach))
+    }
+
+    /// With TLS, checked by these certificates (PEM) instead of the machine's.
+    ///
+    /// # Errors
+    /// There are none in it.
+    pub(crate) fn trusting(pem: &[u8], connect_timeout: Duration, reach: Reach) -> io::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
+        }
+        if roots.is_empty() {
+            return Err(io::Error::other("there is no certificate in it"));
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
+        Ok(Self::over(Some(HttpsConnectorBuilder::new().with_tls_config(config)), connect_timeout, reach))
+    }
+
+    fn over(tls: Option<HttpsConnectorBuilder<WantsSchemes>>, connect_timeout: Duration, reach: Reach) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Resolver::new(reach));
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_secs(60)));
         // Shared out over the addresses of a name; the bound below counts for all of them and for TLS.
         tcp.set_connect_timeout(Some(connect_timeout));
-        let way = if tls {
-            tcp.enforce_http(false);
-            let provider = rustls::crypto::ring::default_provider();
-            let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
-            Way::Tls(tls.https_only().enable_http1().wrap_connector(tcp))
-        } else {
-            Way::Plain(tcp)
+        let way = match tls {
+            Some(tls) => {
+                tcp.enforce_http(false);
+                Way::Tls(tls.https_only().enable_http1().wrap_connector(tcp))
+            }
+            None => Way::Plain(tcp),
         };
         let inner = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(MAX_IDLE)
             .build(Connector { way, limit: connect_timeout });
-        Ok(Self { inner })
+        Self { inner }
     }
 
     /// Sends a request. Dropping the future closes its connection.

@@ -350,6 +350,10 @@ fn format_text(format: &model::Format) -> String {
             format!("csv {} {}", char::from(*separator), columns.join(&char::from(*separator).to_string()))
         }
         model::Format::Avro(schema) => format!("avro {:032x}", hash128(&[b"avro", schema.text().as_bytes()])),
+        model::Format::Registered(avro) => {
+            let text = avro.schema().map_or("", |schema| schema.text());
+            format!("avro registered {:032x}", hash128(&[b"avro", text.as_bytes()]))
+        }
     }
 }
 

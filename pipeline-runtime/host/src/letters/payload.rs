@@ -34,6 +34,7 @@ impl Place {
         let Some(raw) = &letter.record.value else {
             return Decoded { payload: Payload::null(), form: Form { found: wanted.clone(), wanted } };
         };
+        wanted.settle(raw);
         let none = Coercion::none();
         let coercion = origin.map_or(&none, |o| &o.coercion);
         for (codec, coercion) in [(wanted.clone(), coercion), (Codec::Json, &none), (Codec::Text, &none)] {

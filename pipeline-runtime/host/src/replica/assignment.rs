@@ -185,6 +185,7 @@ impl Replica {
         let slots = self.slots_of(partitions);
         self.engine.revoke(&slots);
         self.leveled.iter_mut().for_each(|l| l.forget(&slots));
+        self.unresolved.forget(&slots);
         self.leaving.extend(slots);
         self.leaving_since = Some(Instant::now());
         self.finish_leaving()
@@ -225,6 +226,7 @@ impl Replica {
         let cancelled = self.engine.remove(slots);
         self.cancel(&cancelled);
         self.leveled.iter_mut().for_each(|l| l.forget(slots));
+        self.unresolved.forget(slots);
         let mut partitions = Vec::new();
         for slot in slots {
             self.trim.slots.remove(slot);
@@ -257,6 +259,7 @@ impl Replica {
         slots.dedup();
         self.engine.revoke(&slots);
         self.leveled.iter_mut().for_each(leveled::Leveled::clear);
+        self.unresolved.clear();
         let mut batches = Vec::new();
         while self.engine.in_flight(&slots) && Instant::now() < deadline && !self.cx.stop.aborted() {
             if self.can_go_on_elsewhere(&slots) {

@@ -134,6 +134,7 @@ impl Replica {
         self.kept.aborted();
         // It is read again with the rest.
         self.leveled.iter_mut().for_each(leveled::Leveled::clear);
+        self.unresolved.clear();
         self.member.abort()?;
         let (mut positions, cancelled) = self.engine.aborted(self.clock.now());
         self.cancel(&cancelled);

@@ -12,6 +12,7 @@ mod leveled;
 mod parking;
 mod replaying;
 mod scan;
+mod schemas;
 mod trim;
 mod work;
 
@@ -102,6 +103,8 @@ pub(crate) struct Replica {
     alone: Option<Alone>,
     /// Slots that are assigned and not read yet.
     scans: Vec<scan::Scan>,
+    /// What waits for schemas.
+    unresolved: schemas::Unresolved,
     /// Which change of the jobs that are stopped was obeyed.
     stopped: u64,
     /// What its calls keep.
@@ -217,6 +220,7 @@ impl Replica {
             leveled: plan.priority.as_ref().map(leveled::Leveled::new),
             alone: plan.singleton.then(Alone::new),
             scans: Vec::new(),
+            unresolved: schemas::Unresolved::new(&plan),
             stopped: 0,
             kept: Checkpoints::default(),
             progress: plan.jobs.as_ref().and_then(|jobs| jobs.progress.as_ref()).map(|_| ExprState::new()),
@@ -229,6 +233,7 @@ impl Replica {
     /// Works until told to stop, or until the topics it reads are others; then drains, commits and leaves. An error says
     /// what the caller does next: join again (`Retry`, `Abort`, `Fenced`) or give the stage up.
     pub(crate) fn run(mut self) -> LogResult<Left> {
+        self.ask_for_numbers();
         let mut batches = Vec::new();
         let mut left = Left::Stopped;
         while !self.cx.stop.draining() {
@@ -259,6 +264,7 @@ impl Replica {
         // The group was asked in this turn: what it has taken away is not begun.
         let paused = paused || !self.may_begin();
         self.scan_on()?;
+        self.admit_resolved()?;
         let got = !batches.is_empty();
         for batch in batches.drain(..) {
             self.admit(batch)?;
@@ -284,7 +290,7 @@ impl Replica {
         self.trim_state()?;
         self.trim_retry(false)?;
         self.cx.status.set_now(self.in_hand());
-        let nothing_waits = self.leveled.as_ref().is_none_or(leveled::Leveled::is_empty);
+        let nothing_waits = self.leveled.as_ref().is_none_or(leveled::Leveled::is_empty) && self.unresolved.is_empty();
         self.cx.status.set_idle(
             idle && nothing_waits && self.engine.is_idle() && self.leaving.is_empty() && self.scans.is_empty(),
         );
@@ -295,7 +301,12 @@ impl Replica {
     fn poll(&mut self, batches: &mut Vec<Batch>, paused: bool) -> LogResult<bool> {
         let timeout = self.poll_timeout(paused);
         let (records, bytes) = if paused { (0, 0) } else { self.engine.budget() };
-        let budget = Budget { records, bytes };
+        let budget = if self.unresolved.is_empty() {
+            Budget { records, bytes }
+        } else {
+            let (waiting, of_bytes) = self.unresolved.held();
+            Budget { records: records.saturating_sub(waiting), bytes: bytes.saturating_sub(of_bytes) }
+        };
         let events = match self.member.poll(budget, timeout, batches) {
             Ok(events) => events,
             Err(e) if e.class == Class::Retry => {

@@ -172,6 +172,10 @@ impl Replica {
     /// Reads `.retry` again where copies were passed over for want of room. Nothing may be in the open transaction.
     pub(super) fn reread(&mut self) -> LogResult<()> {
         let slots = self.engine.rereads(self.clock.now());
+        if let Some(input) = self.parking.input {
+            // It comes again, behind what was passed over.
+            slots.iter().for_each(|slot| self.unresolved.drop_of(*slot, input));
+        }
         let mut positions = Vec::with_capacity(slots.len());
         // One that is still looked through is not read at all yet, and then from there on.
         for slot in slots.into_iter().filter(|slot| !self.is_scanned(*slot)) {
@@ -194,6 +198,7 @@ impl Replica {
         let full = full
             .chain(self.at_end.iter().copied())
             .chain(self.full_levels())
+            .chain(self.unresolved.full())
             .filter(|(slot, _)| !self.is_scanned(*slot));
         let full: BTreeSet<(u32, u16)> = full.collect();
         if full == self.parking.paused {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millstream_engine::Start;
-use millstream_log::{Budget, Class, End, Isolation, LogResult, Position, Reader, TopicPartition};
+use millstream_log::{Batch, Budget, Class, End, Isolation, LogResult, Position, Reader, TopicPartition};
 
 use super::parking::{copy, unreadable};
 use super::{PAUSE, Replica};
@@ -22,6 +22,8 @@ pub(super) struct Scan {
     reader: Box<dyn Reader>,
     /// Where its inputs are read from afterwards.
     positions: Vec<Position>,
+    /// Read, and the schema of one in it is not known yet.
+    unresolved: Vec<Batch>,
     said: Instant,
 }
 
@@ -48,7 +50,7 @@ impl Replica {
         }
         let mut reader = self.cx.log.reader(Isolation::Committed)?;
         reader.assign(&[(place.clone(), start.offset)])?;
-        let mut scan = Scan { slot, place, high, reader, positions, said: Instant::now() };
+        let mut scan = Scan { slot, place, high, reader, positions, unresolved: Vec::new(), said: Instant::now() };
         loop {
             let wait = until.saturating_duration_since(Instant::now());
             if self.scan_slice(&mut scan, wait)? {
@@ -84,7 +86,14 @@ impl Replica {
 
     /// Whether all was seen.
     fn scan_slice(&mut self, scan: &mut Scan, wait: Duration) -> LogResult<bool> {
-        let batches = match scan.reader.poll(SLICE, wait) {
+        let waited = std::mem::take(&mut scan.unresolved);
+        let polled = if waited.is_empty() { scan.reader.poll(SLICE, wait) } else { Ok(waited) };
+        let batches = match polled {
+            Ok(batches) if self.lacks_any(&batches) => {
+                scan.unresolved = batches;
+                self.cx.stop.wait(wait.min(PAUSE));
+                return Ok(false);
+            }
             Ok(batches) => batches,
             Err(error) if error.class == Class::Retry => {
                 self.cx.stop.wait(PAUSE);

@@ -23,13 +23,14 @@ const RECORDS_PER_LOOK: u32 = 64;
 
 impl Replica {
     /// Decodes a batch and hands it to the engine.
-    pub(super) fn admit(&mut self, mut batch: Batch) -> LogResult<()> {
+    pub(super) fn admit(&mut self, batch: Batch) -> LogResult<()> {
         let partition = batch.partition.partition;
         let slot = partition as u32;
         let Some(input) = self.input_of(&batch.partition.topic) else { return Ok(()) };
         if self.epochs.get(&(slot, input)) != Some(&batch.epoch) {
             return Ok(());
         }
+        let Some(mut batch) = self.resolved(slot, input, batch)? else { return Ok(()) };
         self.of_range(slot, input, &mut batch);
         let next = batch.next;
         if Some(input) == self.parking.input {

@@ -129,6 +129,9 @@ fn roots(log: &dyn Log, beside: &Beside, range: &Range, stop: &Stop) -> LogResul
         let slices = range.slices.iter().filter(|s| *s.partition.topic == **topic);
         let from: Vec<_> = slices.map(|s| (s.partition.clone(), s.from, s.to)).collect();
         scan(log, &from, stop, &mut |partition, record| {
+            if let Some(raw) = &record.value {
+                plan.codec.settle(raw);
+            }
             let input = Input::new(&plan, 0, partition, record);
             roots.insert(hash128(&[root(&input.id)]));
         })?;

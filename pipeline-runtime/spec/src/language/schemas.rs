@@ -1,0 +1,45 @@
+//! The tables of schema registries: `registry`, and what `avro` says of its own.
+
+use super::BASIC;
+use crate::rules;
+use crate::shape::{Key, MapRule, Shape};
+
+pub(crate) static REGISTRY: MapRule = map!(
+    "`registry`",
+    [
+        required!("url", Shape::Text(&rules::SOME), "its address, such as `https://registry.example.com:8081`"),
+        key!("auth", Shape::Map(&AUTH), "who asks: `{ basic: { user, password } }` or `{ bearer: TOKEN }`"),
+        key!(
+            "ca",
+            Shape::Text(&rules::SOME),
+            "a PEM file with what its certificate is checked by; default the machine's"
+        ),
+    ],
+);
+
+static AUTH: MapRule = map!(
+    "`auth`",
+    [
+        key!("bearer", Shape::Text(&rules::SOME), "the token; better `${env:NAME}` than in the file"),
+        key!("basic", Shape::Map(&BASIC), "a user and a password"),
+    ],
+    one_of: &[&["bearer", "basic"]],
+);
+
+pub(super) static AVRO: MapRule = map!(
+    "`avro`",
+    [
+        key!("schema", Shape::Text(&rules::SOME), "an Avro schema: an `.avsc` file"),
+        key!(
+            "registry",
+            Shape::Flag,
+            "whether a number in a registry stands before each datum; default true where a `registry` is named"
+        ),
+        key!(
+            "subject",
+            Shape::Text(&rules::SUBJECT),
+            "where an output's schema is registered: `topic` (default), `record` or `topic-record`"
+        ),
+        key!("register", Shape::Flag, "register an output's schema where it is not; default false"),
+    ],
+);

@@ -12,6 +12,7 @@ pub mod http_client;
 pub mod http_server;
 pub mod kafka_tools;
 pub mod process;
+pub mod schema_registry;
 pub mod site;
 
 pub use binary::{binary, build, workspace};

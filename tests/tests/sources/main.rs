@@ -6,3 +6,4 @@ mod common;
 mod grown;
 mod killed;
 mod mixed;
+mod registry;

@@ -143,7 +143,8 @@ fn meaning() -> String {
          in every round; \"broker\" is the CPU time of Kafka's process meanwhile. CPU is user and system time in seconds per million \
          records. It is the fairer figure: client and broker share the machine, so a rate is also what the broker leaves over. \
          \"Of C\" is the share of the C loop on the same input with the same delivery: for rates more is better, for CPU time less. \
-         Figures are of the records from the first tenth to the last; with Kafka Streams of the second half, when its code is compiled; with five \
+         Figures are of the records from the first tenth to the last; with Kafka Streams of the second half, when its code is compiled (of \
+         fewer than a million records it would not be, and its figures would be too high by far); with five \
          stages of a third of the records, from the first to the last; with jobs of a third.\n\n\
          The C loop (`bench/src/copy.rs`) is the least that can be done with librdkafka, which Millstream is built on: batches are read from the \
          consumer's queue and sent on with their headers, on one thread, with nothing in between. At least once it is an idempotent producer, and \

@@ -1,9 +1,10 @@
 //! One CSV row as a payload.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use csv::StringRecord;
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use millstream_filter_api::{OwnedValuePath, Value};
 use vrl::path::OwnedSegment;
 use vrl::value::{KeyString, ObjectMap};
@@ -22,7 +23,7 @@ pub(crate) fn decode(
 ) -> Result<Value, DecodeError> {
     let row = read(raw, columns.len(), separator)?;
     let mut object = ObjectMap::new();
-    for (name, text) in columns.iter().zip(&row) {
+    for (name, text) in columns.iter().zip(row.fields()) {
         object.insert(KeyString::from(name.as_str()), value(text, coercion, name));
     }
     Ok(Value::Object(object))
@@ -63,7 +64,7 @@ pub(crate) fn splice(
     };
     let mut changed = false;
     let mut fields = Vec::with_capacity(columns.len());
-    for (name, text) in columns.iter().zip(&row) {
+    for (name, text) in columns.iter().zip(row.fields()) {
         let member = object.get(name.as_str());
         // Compared as the value would be read again: `1.10` in a touched column that is still 1.1 stays `1.10`.
         let same = !is_touched(name) || same(text, member);
@@ -102,28 +103,82 @@ fn field(value: Option<&Value>) -> Result<Bytes, EncodeError> {
     }
 }
 
-fn read(raw: &Bytes, columns: usize, separator: u8) -> Result<StringRecord, DecodeError> {
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(separator)
-        .buffer_capacity(raw.len().clamp(64, 64 * 1024))
-        .from_reader(raw.as_ref());
-    let mut row = StringRecord::new();
-    let read = reader.read_record(&mut row).map_err(|e| match e.kind() {
-        csv::ErrorKind::Utf8 { err, .. } => DecodeError::utf8("the row", err.valid_up_to()),
-        _ => DecodeError::csv(format!("the payload is not a CSV row: {e}")),
-    })?;
-    if !read {
-        return Err(DecodeError::csv("the payload is an empty CSV row"));
+/// The fields of one row.
+struct Row {
+    text: String,
+    /// Where each field ends in it.
+    ends: Vec<usize>,
+}
+
+impl Row {
+    fn fields(&self) -> impl Iterator<Item = &str> {
+        let mut from = 0;
+        self.ends.iter().map(move |end| &self.text[std::mem::replace(&mut from, *end)..*end])
     }
-    if row.len() != columns {
-        return Err(DecodeError::csv(format!("the row has {} fields, and {columns} columns are named", row.len())));
+}
+
+thread_local! {
+    /// A parser makes its tables when it is made, which takes as long as reading hundreds of rows.
+    static PARSER: RefCell<Option<(u8, Reader)>> = const { RefCell::new(None) };
+}
+
+/// The only row of a payload, of so many fields.
+fn read(raw: &Bytes, columns: usize, separator: u8) -> Result<Row, DecodeError> {
+    PARSER.with_borrow_mut(|parser| {
+        let parser = match parser {
+            Some((of, parser)) if *of == separator => parser,
+            other => &mut other.insert((separator, ReaderBuilder::new().delimiter(separator).build())).1,
+        };
+        parser.reset();
+        let mut rest: &[u8] = raw;
+        let Some((text, ends)) = next_row(parser, &mut rest) else {
+            return Err(DecodeError::csv("the payload is an empty CSV row"));
+        };
+        let text = in_fields(text, &ends)?;
+        if ends.len() != columns {
+            return Err(DecodeError::csv(format!(
+                "the row has {} fields, and {columns} columns are named",
+                ends.len()
+            )));
+        }
+        if next_row(parser, &mut rest).is_some() {
+            return Err(DecodeError::csv("the payload holds more than one CSV row"));
+        }
+        Ok(Row { text, ends })
+    })
+}
+
+/// The bytes of the next row's fields, one behind the other, and where each ends.
+fn next_row(parser: &mut Reader, rest: &mut &[u8]) -> Option<(Vec<u8>, Vec<usize>)> {
+    // Fields are never longer than what they are read from.
+    let (mut text, mut ends) = (vec![0; rest.len()], vec![0; 16]);
+    let (mut written, mut ended) = (0, 0);
+    loop {
+        let (result, taken, wrote, fields) = parser.read_record(rest, &mut text[written..], &mut ends[ended..]);
+        *rest = &rest[taken..];
+        written += wrote;
+        ended += fields;
+        match result {
+            // An input that is empty tells the parser that it is over: the next call does.
+            ReadRecordResult::InputEmpty => {}
+            ReadRecordResult::OutputFull => text.resize(text.len() * 2 + 16, 0),
+            ReadRecordResult::OutputEndsFull => ends.resize(ends.len() * 2, 0),
+            ReadRecordResult::Record => break,
+            ReadRecordResult::End => return None,
+        }
     }
-    if reader.read_record(&mut StringRecord::new()).unwrap_or(true) {
-        return Err(DecodeError::csv("the payload holds more than one CSV row"));
+    text.truncate(written);
+    ends.truncate(ended);
+    Some((text, ends))
+}
+
+/// As text. Each field must be UTF-8 by itself: a quoted separator could make text of two that are none.
+fn in_fields(text: Vec<u8>, ends: &[usize]) -> Result<String, DecodeError> {
+    let text = String::from_utf8(text).map_err(|e| DecodeError::utf8("the row", e.utf8_error().valid_up_to()))?;
+    match ends.iter().find(|end| !text.is_char_boundary(**end)) {
+        Some(end) => Err(DecodeError::utf8("the row", *end)),
+        None => Ok(text),
     }
-    Ok(row)
 }
 
 fn raw_ends_line(raw: &[u8]) -> &[u8] {

@@ -1,4 +1,4 @@
-//! The only unsafe code of the project: what librdkafka offers and rust-rdkafka does not wrap. A data queue read in
+//! The only unsafe code that ships: what librdkafka offers and rust-rdkafka does not wrap. A data queue read in
 //! batches, commits with a deadline, the group's generation, records produced through cached topic handles.
 #![allow(unsafe_code)]
 

@@ -21,6 +21,7 @@ mod render;
 mod row;
 mod scan;
 mod splice;
+mod splice_fields;
 mod strict;
 mod typing;
 

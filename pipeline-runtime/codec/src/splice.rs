@@ -18,10 +18,23 @@ use vrl::value::ObjectMap;
 use crate::error::EncodeError;
 use crate::render::{encode_value, render, render_str};
 use crate::scan::{Member, elements, members, skip_space, skip_value};
+use crate::splice_fields;
 
 /// The text of `value`, which differs from what `raw` decodes to at most at `touched` or below.
 /// Where the value is `partial`, members that nobody touched are in `raw` alone.
 pub(crate) fn splice(
+    raw: &Bytes,
+    value: &Value,
+    touched: &[Arc<[OwnedValuePath]>],
+    partial: bool,
+) -> Result<Bytes, EncodeError> {
+    match splice_fields::splice(raw, value, touched) {
+        Some(spliced) => spliced,
+        None => splice_any(raw, value, touched, partial),
+    }
+}
+
+fn splice_any(
     raw: &Bytes,
     value: &Value,
     touched: &[Arc<[OwnedValuePath]>],
@@ -269,7 +282,7 @@ pub(crate) fn key_of<'r>(raw: &'r [u8], member: &Member) -> Option<Cow<'r, str>>
 
 /// Whether the text decodes to this value. An integer's text also stands for the equal float: the decoder made it one
 /// where the types say so.
-fn same_scalar(text: &[u8], value: &Value) -> bool {
+pub(crate) fn same_scalar(text: &[u8], value: &Value) -> bool {
     match value {
         Value::Null => text == b"null",
         Value::Boolean(b) => text == if *b { &b"true"[..] } else { b"false" },

@@ -30,6 +30,12 @@ impl Headers {
 
     /// The pairs in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        self.iter_bytes().map_while(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
+    }
+
+    /// The pairs in order, with the bytes of their names, which are UTF-8: to look at them as text takes longer than to find
+    /// or copy them.
+    pub fn iter_bytes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let mut rest: &[u8] = &self.packed;
         std::iter::from_fn(move || {
             let (name, value, after) = split_first(rest)?;
@@ -40,7 +46,7 @@ impl Headers {
 
     /// The last value of `name` (as Kafka's `lastHeader`): `None` when absent, `Some(None)` when null.
     pub fn get(&self, name: &str) -> Option<Option<&[u8]>> {
-        self.iter().filter(|(n, _)| *n == name).last().map(|(_, v)| v)
+        self.iter_bytes().filter(|(n, _)| *n == name.as_bytes()).last().map(|(_, v)| v)
     }
 
     /// The last value of `name` as text, when present, not null and UTF-8.
@@ -71,7 +77,9 @@ impl Headers {
         if self.get(name).is_none() {
             return self.clone();
         }
-        self.iter().filter(|(n, _)| *n != name).collect()
+        let mut out = HeadersBuilder::with_capacity(self.size());
+        out.extend_except(self, name);
+        out.finish()
     }
 
     /// The packed form. For the log adapters and durable formats.
@@ -83,7 +91,9 @@ impl Headers {
     pub fn from_packed(packed: Bytes) -> Option<Self> {
         let mut rest: &[u8] = &packed;
         while !rest.is_empty() {
-            rest = split_first(rest)?.2;
+            let (name, _, after) = split_first(rest)?;
+            std::str::from_utf8(name).ok()?;
+            rest = after;
         }
         Some(Self { packed })
     }
@@ -142,11 +152,17 @@ impl HeadersBuilder {
 
     /// Adds every pair of `headers` but those of the name `except`.
     pub fn extend_except(&mut self, headers: &Headers, except: &str) {
-        for (name, value) in headers.iter() {
-            if name != except {
-                self.push(name, value);
+        let packed: &[u8] = &headers.packed;
+        // What lies between two of that name is copied as it is.
+        let (mut from, mut rest) = (0, packed);
+        while let Some((name, _, after)) = split_first(rest) {
+            if name == except.as_bytes() {
+                self.buffer.put_slice(&packed[from..packed.len() - rest.len()]);
+                from = packed.len() - after.len();
             }
+            rest = after;
         }
+        self.buffer.put_slice(&packed[from..packed.len() - rest.len()]);
     }
 
     /// The list packed so far; the builder is empty again.
@@ -156,12 +172,11 @@ impl HeadersBuilder {
 }
 
 /// Name, value and the rest.
-type First<'a> = (&'a str, Option<&'a [u8]>, &'a [u8]);
+type First<'a> = (&'a [u8], Option<&'a [u8]>, &'a [u8]);
 
 fn split_first(bytes: &[u8]) -> Option<First<'_>> {
     let (len, rest) = bytes.split_first_chunk::<4>()?;
     let (name, rest) = rest.split_at_checked(u32::from_be_bytes(*len) as usize)?;
-    let name = std::str::from_utf8(name).ok()?;
     let (len, rest) = rest.split_first_chunk::<4>()?;
     match i32::from_be_bytes(*len) {
         -1 => Some((name, None, rest)),
@@ -194,6 +209,22 @@ mod tests {
         let changed = headers.with("a", Some(b"3"));
         assert!(changed.iter().eq([("a", Some(&b"3"[..])), ("b", None)]));
         assert!(headers.without("a").iter().eq([("b", None)]));
+    }
+
+    #[test]
+    fn all_but_those_of_a_name() {
+        let pairs: [(&str, Option<&[u8]>); 5] =
+            [("id", Some(b"1")), ("a", None), ("b", Some(b"2")), ("id", None), ("id", Some(b"3"))];
+        let headers: Headers = pairs.into_iter().collect();
+        for except in ["id", "a", "b", "none", ""] {
+            let mut builder = HeadersBuilder::default();
+            builder.push("before", None);
+            builder.extend_except(&headers, except);
+            let built = builder.finish();
+            let want = std::iter::once(("before", None)).chain(pairs.into_iter().filter(|(name, _)| *name != except));
+            assert!(built.iter().eq(want), "{except}");
+        }
+        assert_eq!(Headers::from_packed(Bytes::from_static(b"\0\0\0\x01\xff\xff\xff\xff\xff")), None, "no UTF-8");
     }
 
     #[test]

@@ -295,7 +295,7 @@ fn native_headers(headers: &Headers) -> *mut sys::rd_kafka_headers_t {
     // SAFETY: the list is new and ours; names and values are given with their lengths and copied.
     unsafe {
         let list = sys::rd_kafka_headers_new(8);
-        for (name, value) in headers.iter() {
+        for (name, value) in headers.iter_bytes() {
             let (bytes, size) = value.map_or((ptr::null(), 0), |v| (v.as_ptr().cast(), v.len() as isize));
             // It fails only for lists that are read-only.
             sys::rd_kafka_header_add(list, name.as_ptr().cast(), name.len() as isize, bytes, size);

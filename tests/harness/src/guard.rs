@@ -68,11 +68,20 @@ impl Guard {
     /// Whether the child still runs.
     pub(crate) fn runs(&self) -> bool {
         !self.ended
+            && !self.is_reaped_late()
             && Command::new("kill")
                 .args(["-0", &self.pid.to_string()])
                 .stderr(Stdio::null())
                 .status()
                 .is_ok_and(|s| s.success())
+    }
+
+    /// Whether it has ended and only its entry is still there, which takes signals as a process does. Where there is no
+    /// `/proc` nobody knows.
+    fn is_reaped_late(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        // After the name in parentheses, which may hold anything.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
     }
 
     /// Ends the child at once, as a power cut would; its folder stays for a restart.

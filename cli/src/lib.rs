@@ -56,6 +56,11 @@ use crate::failure::{Failure, Outcome};
 use crate::settings::Settings;
 use crate::terminal::{Color, Paint, Screen};
 
+/// Threads of librdkafka allocate what others free, for each record; the C library's allocator is slow at that.
+#[cfg(all(feature = "mimalloc", target_os = "linux"))]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The filters that Millstream brings, by name.
 pub fn built_in_filters() -> Vec<Arc<dyn FilterSpec>> {
     let mut filters = millstream_filters_std::registry();

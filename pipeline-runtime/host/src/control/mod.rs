@@ -160,13 +160,27 @@ impl<'a> Control<'a> {
     /// Writes entries and waits until they are durable. Makes the topic first if need be.
     pub fn put(&self, changes: Vec<Change>) -> LogResult<()> {
         self.ensure()?;
-        self.put_with(&mut *self.log.writer()?, changes, WRITTEN)
+        self.put_with(&mut None, changes, WRITTEN)
     }
 
-    /// The same with a writer that is kept.
-    pub fn put_with(&self, writer: &mut dyn Writer, changes: Vec<Change>, patience: Duration) -> LogResult<()> {
+    /// The same with a writer that is made once and kept for as long as it is of use. One that has not written all in time
+    /// goes on with it: where a first connection takes longer than `patience`, each new writer would begin with that again.
+    pub fn put_with(
+        &self,
+        kept: &mut Option<Box<dyn Writer>>,
+        changes: Vec<Change>,
+        patience: Duration,
+    ) -> LogResult<()> {
+        let mut writer = match kept.take() {
+            Some(writer) => writer,
+            None => self.log.writer()?,
+        };
         let mut records: Vec<Outgoing> = changes.into_iter().map(|change| self.record(change)).collect();
-        writer.send(&mut records).and_then(|()| writer.flush(patience)).map_err(|sent| match sent {
+        let sent = writer.send(&mut records).and_then(|()| writer.flush(patience));
+        if !matches!(&sent, Err(Sent::Failed(e)) if e.class != Class::Retry) {
+            *kept = Some(writer);
+        }
+        sent.map_err(|sent| match sent {
             // Nobody knows whether it is written; a last value that is written twice is the same as once.
             Sent::Failed(e) if e.class == Class::Fenced => LogError { class: Class::Retry, ..e },
             Sent::Failed(e) => e,

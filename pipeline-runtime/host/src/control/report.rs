@@ -21,7 +21,7 @@ pub const STALE_MS: i64 = 30_000;
 const FORGOTTEN_MS: i64 = 3_600_000;
 /// Rates are over at least this long.
 const WINDOW: Duration = Duration::from_secs(2);
-/// A report is durable within this time, or left out.
+/// A report is waited for so long; one that takes longer may still be written.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Between two tries to take the report back.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -36,7 +36,6 @@ pub type Stages = BTreeMap<String, StageReport>;
 
 /// Writes the reports of one process on one pipeline.
 pub struct Reporter<'a> {
-    log: &'a dyn Log,
     control: Control<'a>,
     key: String,
     began: i64,
@@ -53,7 +52,6 @@ impl<'a> Reporter<'a> {
     /// For the process `id`; `entries` are those of the control topic.
     pub fn new(log: &'a dyn Log, pipeline: &str, id: &str, entries: &Entries) -> Self {
         Self {
-            log,
             control: Control::of(log, pipeline),
             key: format!("{PROCESS}{id}"),
             began: wall_ms(),
@@ -66,7 +64,7 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Writes a report when one is due. One that fails is left out: nothing depends on it.
+    /// Writes a report when one is due. One that fails is left out, and the next one comes soon.
     pub fn report(&mut self, mut stages: Stages) {
         let now = Instant::now();
         self.meter.fill(now, &mut stages);
@@ -87,7 +85,6 @@ impl<'a> Reporter<'a> {
             }
             Err(e) => {
                 tracing::debug!(error = %e, "cannot report how this process stands");
-                self.writer = None;
                 self.not_before = Some(Instant::now() + PAUSE);
             }
         }
@@ -96,7 +93,8 @@ impl<'a> Reporter<'a> {
     /// Takes the report back, at a clean end, if the log lets it within a second: the process that owns an embedded log
     /// may be ending too, and another takes over.
     pub fn leave(mut self, deadline: Instant) {
-        if self.last.is_none() {
+        // A report that was not durable in time may be yet.
+        if self.last.is_none() && self.writer.is_none() {
             return;
         }
         let deadline = deadline.min(Instant::now() + PATIENCE);
@@ -121,13 +119,7 @@ impl<'a> Reporter<'a> {
     }
 
     fn write(&mut self, changes: Vec<Change>) -> LogResult<()> {
-        let mut writer = match self.writer.take() {
-            Some(writer) => writer,
-            None => self.log.writer()?,
-        };
-        self.control.put_with(&mut *writer, changes, PATIENCE)?;
-        self.writer = Some(writer);
-        Ok(())
+        self.control.put_with(&mut self.writer, changes, PATIENCE)
     }
 }
 

@@ -163,7 +163,7 @@ impl<'a> Running<'a> {
         }
         reconcile(&orders);
         for source in self.sources() {
-            self.start_source(scope, process, options, &topics, source);
+            self.start_source(scope, process, options, &topics, source, listener.next());
         }
         self.start_keeper(scope, process, options, &topics);
         self.start_ledger(scope, process, options, &topics);
@@ -187,7 +187,8 @@ impl<'a> Running<'a> {
                 self.start_mover(scope, process, options);
                 moves = true;
             }
-            reporter.report(self.crews.iter().map(|crew| (crew.stage.name.clone(), self.report(crew))).collect());
+            let stages = self.crews.iter().map(|crew| (crew.stage.name.clone(), self.report(crew))).collect();
+            reporter.report(stages, listener.entries());
         }
         // The replicas have this long to drain; then nobody waits for a last word.
         let deadline = Instant::now() + options.stop.drain_timeout();
@@ -245,6 +246,7 @@ impl<'a> Running<'a> {
         options: &'s RunOptions,
         topics: &Partitions,
         source: &'a Source,
+        heard: i64,
     ) {
         let cx = SourceContext {
             log: Arc::clone(&process.log),
@@ -256,7 +258,8 @@ impl<'a> Running<'a> {
             makers: Arc::clone(&options.makers),
             runtime: process.runtime.clone(),
         };
-        let (touch, id) = (Touch::new(wall_ms()), process.id.clone());
+        let since = wall_ms();
+        let (touch, id) = (Touch::new(since), process.id.clone());
         let reads = |stage: &&Stage| stage.inputs.iter().any(|input| input.topic == source.topic);
         let readers: Vec<&str> = self.pipeline.stages.iter().filter(reads).map(|s| s.name.as_str()).collect();
         let taking_in = options.served.clone().filter(|_| source.http().is_some()).map(|served| IntakeContext {
@@ -274,7 +277,7 @@ impl<'a> Running<'a> {
                 // Nobody serves it here.
                 None if source.http().is_some() => Ok(()),
                 None => source::run(&cx, self.pipeline, source, &touch, &|| {
-                    alive::signs(&lock(&self.entries), &id, &readers)
+                    alive::signs(&lock(&self.entries), &id, &readers, (heard, since))
                 }),
             });
             if ended == Ended::GaveUp {

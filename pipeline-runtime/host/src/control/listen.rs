@@ -59,6 +59,11 @@ impl<'a> Listener<'a> {
         }
     }
 
+    /// Everything below this offset was read.
+    pub fn next(&self) -> i64 {
+        self.follower.next()
+    }
+
     /// Everything in the topic as of the last look.
     pub fn entries(&self) -> &Entries {
         self.follower.entries()

@@ -20,7 +20,7 @@ pub use follow::Follower;
 pub use listen::Listener;
 pub use orders::Orders;
 pub use records::{Counts, ProcessReport, Rates, StageReport, Trouble, VERSION, decode, encode};
-pub use report::{Reporter, STALE_MS, reports};
+pub use report::{Reporter, STALE_MS, placed, reports};
 pub use status::{
     LevelStatus, PipelineStatus, ProcessStatus, ReplicasStatus, SourceStatus, StageStatus, WaitingStatus, Watcher,
 };

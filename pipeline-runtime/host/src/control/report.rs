@@ -1,9 +1,8 @@
 //! A running process says how it stands: `process/<id>` in the control topic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use millstream_log::{Class, Log, LogResult, Writer};
 
 use super::{Change, Control, Entries, ProcessReport, Rates, StageReport, decode, encode};
@@ -42,6 +41,8 @@ pub struct Reporter<'a> {
     host: String,
     writer: Option<Box<dyn Writer>>,
     last: Option<(Instant, Stages)>,
+    /// Keys of the other processes, as of the last report.
+    others: BTreeSet<String>,
     meter: Meter,
     not_before: Option<Instant>,
     /// Entries to be cleared away with the first report.
@@ -58,18 +59,21 @@ impl<'a> Reporter<'a> {
             host: host(),
             writer: None,
             last: None,
+            others: BTreeSet::new(),
             meter: Meter::default(),
             not_before: None,
             forgotten: forgotten(entries, wall_ms()),
         }
     }
 
-    /// Writes a report when one is due. One that fails is left out, and the next one comes soon.
-    pub fn report(&mut self, mut stages: Stages) {
+    /// Writes a report when one is due, or when a process is new among `entries`: that one has to know who was there before
+    /// it. A report that fails is left out, and the next one comes soon.
+    pub fn report(&mut self, mut stages: Stages, entries: &Entries) {
         let now = Instant::now();
         self.meter.fill(now, &mut stages);
         let since = self.last.as_ref().map(|(at, last)| (now.saturating_duration_since(*at), last));
-        if !due(since, &stages) || self.not_before.is_some_and(|at| now < at) {
+        let somebody_new = self.others_in(entries).any(|key| !self.others.contains(key));
+        if self.not_before.is_some_and(|at| now < at) || !(due(since, &stages) || somebody_new) {
             return;
         }
         let written = self.change(&stages).and_then(|change| {
@@ -80,6 +84,7 @@ impl<'a> Reporter<'a> {
         match written {
             Ok(()) => {
                 self.forgotten.clear();
+                self.others = self.others_in(entries).map(str::to_owned).collect();
                 self.last = Some((now, stages));
                 self.not_before = None;
             }
@@ -107,6 +112,10 @@ impl<'a> Reporter<'a> {
         }
     }
 
+    fn others_in<'e>(&self, entries: &'e Entries) -> impl Iterator<Item = &'e str> {
+        entries.keys().map(String::as_str).filter(|key| key.starts_with(PROCESS) && *key != self.key)
+    }
+
     fn change(&self, stages: &Stages) -> LogResult<Change> {
         let report = ProcessReport {
             at: wall_ms(),
@@ -125,8 +134,12 @@ impl<'a> Reporter<'a> {
 
 /// The reports that are there, by process id. One that cannot be read is left out with its reason.
 pub fn reports(entries: &Entries) -> Vec<(String, LogResult<ProcessReport>)> {
-    let of = |key: &str, value: &Bytes| decode::<ProcessReport>(key, value);
-    entries.iter().filter_map(|(key, e)| Some((key.strip_prefix(PROCESS)?.to_owned(), of(key, &e.value)))).collect()
+    placed(entries).map(|(id, report, _)| (id.to_owned(), report)).collect()
+}
+
+/// The same, each with the offset at which it stands.
+pub fn placed(entries: &Entries) -> impl Iterator<Item = (&str, LogResult<ProcessReport>, i64)> {
+    entries.iter().filter_map(|(key, e)| Some((key.strip_prefix(PROCESS)?, decode(key, &e.value), e.offset)))
 }
 
 /// What takes back the reports of processes that are long gone.
@@ -183,6 +196,7 @@ fn host() -> String {
 mod tests {
     use super::*;
     use crate::control::{Counts, Entry};
+    use bytes::Bytes;
 
     fn stages(read: u64, paused: bool) -> Stages {
         let counts = Counts { read, outputs: 2 * read, ..Counts::default() };

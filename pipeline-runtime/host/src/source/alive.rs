@@ -3,7 +3,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::control::{Entries, ProcessReport, reports};
+use millstream_log::LogResult;
+
+use crate::control::{Entries, ProcessReport, placed};
 
 /// A process that had no touch with its log for longer, ms, was not running meanwhile: it was frozen, or cut off.
 const OUTAGE_MS: i64 = 30_000;
@@ -42,11 +44,15 @@ impl Touch {
 /// When another process began, and when it last said that it is there.
 pub type Sign = (i64, i64);
 
-/// Those of the processes but `here` that run one of these stages.
-pub fn signs(entries: &Entries, here: &str, stages: &[&str]) -> Vec<Sign> {
-    let others = reports(entries).into_iter().filter(|(id, _)| id != here).filter_map(|(_, report)| report.ok());
+/// Those of the processes but `here` that run one of these stages. This one began at `since`, when it had heard
+/// all below offset `heard`: what comes behind that was said after it, whatever the clock of who said it shows.
+pub fn signs(entries: &Entries, here: &str, stages: &[&str], (heard, since): (i64, i64)) -> Vec<Sign> {
     let runs = |report: &ProcessReport| report.stages.keys().any(|stage| stages.contains(&stage.as_str()));
-    others.filter(runs).map(|report| (report.began, report.at)).collect()
+    let sign = |(id, report, offset): (&str, LogResult<ProcessReport>, i64)| {
+        let report = report.ok().filter(|report| id != here && runs(report))?;
+        Some((report.began, if offset < heard { report.at } else { report.at.max(since) }))
+    };
+    placed(entries).filter_map(sign).collect()
 }
 
 /// Since when one process or another has been there without a break, where this one has been since `since`.
@@ -65,6 +71,7 @@ pub fn may_say_more(since: i64, now: i64, stale: i64, signs: &[Sign]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::{Entry, StageReport, encode};
 
     #[test]
     fn a_break_is_one_of_the_process() {
@@ -74,6 +81,26 @@ mod tests {
         assert_eq!((after.since, after.began), (91_001, false));
         assert_eq!(touch.contact(5_000).since, 91_001, "a clock that was set back is no break");
         assert_eq!(touch.contact(6_000).since, 91_001);
+    }
+
+    /// Negative control: with the time of the report alone the second is not enough.
+    #[test]
+    fn what_is_said_after_the_beginning_counts_whatever_the_clock() {
+        let report = |began: i64, at: i64, offset: i64| {
+            let stages = [("s".to_owned(), StageReport::default())].into();
+            let report = ProcessReport { began, at, stages, ..ProcessReport::default() };
+            Entry { value: encode(&report).unwrap(), at, offset }
+        };
+        let entries: Entries = [
+            ("process/before".to_owned(), report(10, 90, 6)),
+            ("process/slow".to_owned(), report(20, 91, 7)),
+            ("process/here".to_owned(), report(100, 101, 8)),
+        ]
+        .into();
+        let mut signs = signs(&entries, "here", &["s"], (7, 100));
+        signs.sort_unstable();
+        assert_eq!(signs, [(10, 90), (20, 100)]);
+        assert_eq!(without_break(100, &signs), 20);
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod status_table;
 mod target;
 mod terminal;
 mod topic;
+mod types;
 mod units;
 
 use std::ffi::OsString;

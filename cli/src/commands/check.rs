@@ -17,6 +17,7 @@ use crate::pipelines::{self, CheckedFile};
 use crate::rights::{Cluster, Needs};
 use crate::schemas;
 use crate::settings::LogChoice;
+use crate::types::{self, TopicType};
 
 /// Check pipelines without running them
 ///
@@ -27,6 +28,9 @@ pub struct CheckArgs {
     /// Pipeline files, names of pipelines in this folder, or folders
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<String>,
+    /// Also print what the payloads of each topic look like, as far as the sources' `fields` and `schema` say it
+    #[arg(long)]
+    types: bool,
     /// How to print
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Output,
@@ -49,6 +53,9 @@ struct FileDocument<'a> {
     issues: Vec<IssueDocument<'a>>,
     /// What is wrong with its topics on the cluster.
     topics: &'a [String],
+    /// With `--types`, of a pipeline that is right: what the payloads of its topics look like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    types: Option<Vec<TopicType>>,
 }
 
 #[derive(Serialize)]
@@ -69,8 +76,8 @@ pub fn run(args: CheckArgs, cluster: bool, cx: &Context) -> Outcome {
     unread.extend(more);
     let topics = if cluster { on_the_cluster(&checked, cx)? } else { vec![Vec::new(); checked.len()] };
     match args.output {
-        Output::Text => print(&text(&checked, &topics, cx))?,
-        Output::Json => print_json(&document(&checked, &topics, &unread))?,
+        Output::Text => print(&text(&checked, &topics, args.types, cx))?,
+        Output::Json => print_json(&document(&checked, &topics, args.types, &unread))?,
     }
     if let Some(failure) = Failure::all(unread) {
         return Err(failure);
@@ -166,7 +173,7 @@ fn topics(
     Ok(wrong)
 }
 
-fn text(checked: &[CheckedFile], topics: &[Vec<String>], cx: &Context) -> String {
+fn text(checked: &[CheckedFile], topics: &[Vec<String>], types: bool, cx: &Context) -> String {
     let paint = cx.paint();
     let mut text = String::new();
     for (file, topics) in checked.iter().zip(topics) {
@@ -180,16 +187,25 @@ fn text(checked: &[CheckedFile], topics: &[Vec<String>], cx: &Context) -> String
             let stages = if stages == 1 { "1 stage".to_owned() } else { format!("{stages} stages") };
             text.push_str(&format!("{path}: pipeline `{}` is right, {stages}\n", pipeline.name));
         }
+        if let (Ok((pipeline, _)), true) = (&file.verdict, types) {
+            text.extend(types::of_topics(pipeline).iter().map(TopicType::lines));
+        }
     }
     text
 }
 
-fn document<'a>(checked: &'a [CheckedFile], topics: &'a [Vec<String>], unread: &'a [Failure]) -> Document<'a> {
+fn document<'a>(
+    checked: &'a [CheckedFile],
+    topics: &'a [Vec<String>],
+    types: bool,
+    unread: &'a [Failure],
+) -> Document<'a> {
     let files = checked.iter().zip(topics).map(|(file, topics)| FileDocument {
         path: file.file.path.to_string_lossy().into_owned(),
         pipeline: file.verdict.as_ref().ok().map(|(pipeline, _)| pipeline.name.as_str()),
         issues: file.issues().iter().map(issue).collect(),
         topics,
+        types: file.verdict.as_ref().ok().filter(|_| types).map(|(pipeline, _)| types::of_topics(pipeline)),
     });
     let count = |severity| checked.iter().map(|c| c.count(severity)).sum::<usize>();
     let unreadable: Vec<&str> = unread.iter().filter_map(|f| f.message()).map(|m| m.what.as_str()).collect();

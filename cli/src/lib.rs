@@ -22,6 +22,7 @@ mod commands;
 mod consume;
 mod context;
 mod failure;
+mod infer;
 mod later;
 mod logging;
 mod makers;

@@ -151,14 +151,15 @@ fn print(
 }
 
 /// How far each partition was read, and what is still wanted.
-struct Progress {
+pub struct Progress {
     /// Next offset, and the end where there is one, in the order of the partitions.
     at: Vec<(i64, Option<i64>)>,
     left: Option<u64>,
 }
 
 impl Progress {
-    fn new(at: impl Iterator<Item = (i64, Option<i64>)>, limit: Option<u64>) -> Self {
+    /// From these offsets to these ends; of at most so many records.
+    pub fn new(at: impl Iterator<Item = (i64, Option<i64>)>, limit: Option<u64>) -> Self {
         Self { at: at.collect(), left: limit }
     }
 
@@ -167,12 +168,13 @@ impl Progress {
         at.is_some_and(|at| reached(&self.at[at]))
     }
 
-    fn finished(&self) -> bool {
+    /// Whether nothing more is wanted.
+    pub fn finished(&self) -> bool {
         self.left == Some(0) || self.at.iter().all(reached)
     }
 
-    /// Gives each wanted record of a batch to `print`.
-    fn take(
+    /// Gives each wanted record of a batch of the `at`th partition to `print`.
+    pub fn take(
         &mut self,
         at: usize,
         batch: &Batch,

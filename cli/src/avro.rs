@@ -1,5 +1,5 @@
-//! Payloads of Avro, as commands show and take them: of a schema (`--schema FILE.avsc`), or of a schema registry where the settings
-//! name one.
+//! Payloads that are no JSON, as commands show and take them: MessagePack and CBOR (`--format`), Avro of a schema (`--schema
+//! FILE.avsc`) or of a schema registry where the settings name one.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -7,7 +7,9 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millstream_codec::{AvroSchema, Codec, Coercion, Registered, Subject, encode_value};
+use clap::ValueEnum;
+use millstream_codec::{AvroSchema, Codec, Coercion, Packed, Registered, Subject, encode_value};
+use millstream_filter_api::Payload;
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -25,6 +27,26 @@ pub struct Payloads {
 enum Of {
     Schema(AvroSchema),
     Registry(Registered),
+    Packed(Codec),
+}
+
+/// What `--format` takes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Binary {
+    /// MessagePack
+    Msgpack,
+    /// CBOR
+    Cbor,
+}
+
+impl From<Binary> for Payloads {
+    fn from(binary: Binary) -> Self {
+        let packed = match binary {
+            Binary::Msgpack => Packed::Msgpack,
+            Binary::Cbor => Packed::Cbor,
+        };
+        Self { of: Of::Packed(Codec::Packed(packed)), given_up: Cell::new(false) }
+    }
 }
 
 impl Payloads {
@@ -77,6 +99,10 @@ impl Payloads {
     /// A payload as JSON text; nothing where it is none of the schema, or has what JSON does not.
     pub fn shown(&self, payload: &Bytes) -> Option<Bytes> {
         let value = match &self.of {
+            Of::Packed(codec) => {
+                let decoded = codec.decode(payload.clone(), &Coercion::none()).ok()?;
+                return encode_value(decoded.value()?).ok();
+            }
             Of::Schema(schema) => schema.decode(payload),
             Of::Registry(avro) => {
                 if avro.lacks(payload).is_some() && !self.given_up.get() {
@@ -96,6 +122,10 @@ impl Payloads {
         let written = match &self.of {
             Of::Schema(schema) => schema.encode(value),
             Of::Registry(avro) => avro.encode(value, None),
+            Of::Packed(codec) => {
+                let whole = Payload::from_value(value.clone());
+                codec.encode(&whole, codec).map(Option::unwrap_or_default)
+            }
         };
         written.map_err(|e| e.message)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use millstream_log::{Batch, Budget, End, Isolation, Log, Reader, TopicPartition, settled};
 
-use crate::avro::Payloads;
+use crate::avro::{Binary, Payloads};
 use crate::consume::from::{Begin, From};
 use crate::consume::line::LineWriter;
 use crate::consume::wait::Wait;
@@ -44,6 +44,9 @@ pub struct ConsumeArgs {
     /// Read this partition only; repeats
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(i32).range(0..))]
     partition: Vec<i32>,
+    /// Show payloads of this format as JSON
+    #[arg(long, value_name = "FORMAT", conflicts_with = "schema")]
+    format: Option<Binary>,
     /// Show payloads of this Avro schema (an .avsc file) as JSON
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
@@ -69,7 +72,10 @@ pub fn run(args: ConsumeArgs, cx: &Context) -> Outcome {
     let from = args.from.iter().map(|f| From::parse(f, now)).collect::<Result<Vec<_>, _>>();
     let begin = from.and_then(|from| Begin::of(&from)).map_err(Failure::wrong)?;
     topic::named(&args.topic)?;
-    let schema = Payloads::to_read(args.schema.as_deref(), args.bare, cx)?;
+    let schema = match args.format {
+        Some(binary) => Some(binary.into()),
+        None => Payloads::to_read(args.schema.as_deref(), args.bare, cx)?,
+    };
     let log = cx.open_log_to_read()?;
     // What has an end is waited for as long as a person would; who follows a topic waits for as long as it takes.
     let wait = Wait::start(Patience::start(&*log, (args.until_end || args.limit.is_some()).then_some(LIMIT)))?;

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{print, print_json};
 use crate::args::Output;
-use crate::avro::Payloads;
+use crate::avro::{Binary, Payloads};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::patience::{LIMIT, Patience};
@@ -51,6 +51,9 @@ pub struct ProduceArgs {
     /// Write a tombstone (a record without payload) where the payload is empty
     #[arg(short = 'Z', long)]
     tombstone: bool,
+    /// Write payloads, which are JSON, in this format
+    #[arg(long, value_name = "FORMAT", conflicts_with = "schema")]
+    format: Option<Binary>,
     /// Write payloads, which are JSON, as data of this Avro schema (an .avsc file)
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
@@ -92,8 +95,11 @@ pub fn run(args: ProduceArgs, cx: &Context) -> Outcome {
             .help("`--value FIELD` takes the payload from a field, and null in it is a tombstone"));
     }
     topic::named(&args.topic)?;
-    let schema = args.schema.as_deref();
-    let schema = schema.map(|path| Payloads::to_write(path, &args.topic, args.bare, args.register, cx)).transpose()?;
+    let schema = match (args.format, &args.schema) {
+        (Some(binary), _) => Some(binary.into()),
+        (None, Some(path)) => Some(Payloads::to_write(path, &args.topic, args.bare, args.register, cx)?),
+        (None, None) => None,
+    };
     let input = open_input(&args)?;
     let log = cx.open_log()?;
     // Until the input is read no signal is listened to: Ctrl-C ends the wait at once.

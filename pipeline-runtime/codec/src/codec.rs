@@ -8,6 +8,7 @@ use millstream_filter_api::{Payload, Reads, Touched, Value};
 use crate::avro::AvroSchema;
 use crate::coercion::Coercion;
 use crate::error::{DecodeError, EncodeError};
+use crate::packed::Packed;
 use crate::registered::Registered;
 use crate::{json, members, render, row, splice};
 
@@ -34,6 +35,8 @@ pub enum Codec {
     Avro(AvroSchema),
     /// The same behind the number of its schema in a registry.
     Registered(Registered),
+    /// MessagePack or CBOR: one item.
+    Packed(Packed),
 }
 
 impl Codec {
@@ -59,6 +62,11 @@ impl Codec {
                 coercion.apply(&mut value);
                 value
             }
+            Self::Packed(packed) => {
+                let mut value = packed.decode(&raw)?;
+                coercion.apply(&mut value);
+                value
+            }
         };
         Ok(Payload::decoded(raw, value))
     }
@@ -81,8 +89,8 @@ impl Codec {
     /// spliced: members not touched keep their text, order and white space; touched ones are replaced in place, added
     /// at the end or cut out; a touched member whose value did not change keeps its text too. Where a touched key is
     /// repeated in the original, the last one takes the value, as in decoding, and the others are cut out. A CSV row
-    /// keeps the text of columns not touched; it carries the columns it names, no other member. Whatever else is
-    /// rendered whole. A payload that was never decoded is decoded without types first if the formats differ.
+    /// keeps the text of columns not touched; it carries the columns it names, no other member. MessagePack and CBOR keep the
+    /// bytes of what is equal. Whatever else is rendered whole. A payload that was never decoded is decoded without types first if the formats differ.
     pub fn encode(&self, payload: &Payload, original_format: &Self) -> Result<Option<Bytes>, EncodeError> {
         let same_format = self == original_format;
         match (payload.original(), payload.value(), payload.touched()) {
@@ -97,9 +105,9 @@ impl Codec {
             }
             _ if payload.is_partial() => Err(EncodeError::in_part()),
             (original, Some(value), _) => {
-                // One of another format begins with no number.
-                let original = original.filter(|_| matches!(original_format, Self::Registered(_)));
-                self.render(value, original).map(Some)
+                // One of another format begins with no number, and says nothing of what is text and what is bytes.
+                let told = matches!(original_format, Self::Registered(_) | Self::Packed(_));
+                self.render(value, original.filter(|_| told), original_format).map(Some)
             }
         }
     }
@@ -119,6 +127,10 @@ impl Codec {
         }
     }
 
+    fn packed(&self) -> Option<Packed> {
+        if let Self::Packed(packed) = self { Some(*packed) } else { None }
+    }
+
     fn splice(
         &self,
         raw: &Bytes,
@@ -129,16 +141,18 @@ impl Codec {
         match self {
             Self::Json => splice::splice(raw, value, paths, partial),
             Self::Csv { columns, separator } => row::splice(raw, value, paths, columns, *separator),
-            Self::Raw | Self::Text | Self::Avro(_) | Self::Registered(_) => self.render(value, Some(raw)),
+            Self::Packed(packed) => packed.splice(raw, value),
+            Self::Raw | Self::Text | Self::Avro(_) | Self::Registered(_) => self.render(value, Some(raw), self),
         }
     }
 
-    fn render(&self, value: &Value, original: Option<&Bytes>) -> Result<Bytes, EncodeError> {
+    fn render(&self, value: &Value, original: Option<&Bytes>, of: &Self) -> Result<Bytes, EncodeError> {
         match self {
             Self::Json => render::encode_value(value),
             Self::Csv { columns, separator } => row::encode(value, columns, *separator),
             Self::Avro(schema) => schema.encode(value),
-            Self::Registered(avro) => avro.encode(value, original),
+            Self::Registered(avro) => avro.encode(value, original.filter(|_| matches!(of, Self::Registered(_)))),
+            Self::Packed(packed) => packed.encode(value, original.zip(of.packed())),
             Self::Raw => string(value, "raw"),
             Self::Text => {
                 let bytes = string(value, "text")?;

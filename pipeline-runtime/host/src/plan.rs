@@ -294,6 +294,7 @@ pub fn codec_of(format: &model::Format) -> Codec {
         model::Format::Csv { columns, separator } => Codec::Csv { columns: columns.clone(), separator: *separator },
         model::Format::Avro(schema) => Codec::Avro(schema.clone()),
         model::Format::Registered(avro) => Codec::Registered(avro.clone()),
+        model::Format::Packed(packed) => Codec::Packed(*packed),
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
-use millstream_codec::{AvroSchema, SchemaRegistry};
+use millstream_codec::{AvroSchema, Packed, SchemaRegistry};
 use millstream_filter_api::{Files, Issue, Kind, Node};
 
 use crate::model::Format;
@@ -51,6 +51,12 @@ pub(crate) fn made(node: &Node, beside: &Beside<'_>, issues: &mut Vec<Issue>) ->
             Some("text") => Format::Text,
             Some("raw") => Format::Raw,
             Some("avro") => avro(format, None, &own(beside), issues).unwrap_or(Format::Json),
+            Some(word) if Packed::named(word).is_some() => {
+                let message = format!("`{word}`: this source makes its records as JSON");
+                let issue = Issue::error(format.span, "not_supported_yet", message + ", others are not supported yet");
+                issues.push(issue.help(format!("write it behind the first stage: `to: {{ format: {word} }}`")));
+                Format::Json
+            }
             None if format.get("avro").is_some() => {
                 avro(format, format.get("avro"), &own(beside), issues).unwrap_or(Format::Json)
             }
@@ -74,7 +80,7 @@ pub(crate) fn read(node: &Node, beside: &Beside<'_>, issues: &mut Vec<Issue>) ->
         Some("json") => return Some(Format::Json),
         Some("avro") => return avro(node, None, beside, issues),
         Some("csv") => None,
-        Some(_) => return None,
+        Some(word) => return Packed::named(word).map(Format::Packed),
         None if node.get("avro").is_some() => return avro(node, node.get("avro"), beside, issues),
         None => Some(node.get("csv")?),
     };

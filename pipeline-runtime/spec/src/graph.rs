@@ -106,6 +106,7 @@ fn format_text(format: &Format) -> &'static str {
         Format::Json => "json",
         Format::Csv { .. } => "csv",
         Format::Avro(_) | Format::Registered(_) => "avro",
+        Format::Packed(packed) => packed.word(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use millstream_codec::Packed;
 use millstream_filter_api::{Issue, Node};
 
 use crate::model::Format;
@@ -138,6 +139,11 @@ pub(crate) fn format(node: Option<&Node>, issues: &mut Vec<Issue>) -> Format {
         Some((node, Some("avro"))) => {
             let issue = Issue::error(node.span, "not_supported_yet", "requests of Avro are not supported yet");
             issues.push(issue.help("take them in as `raw`"));
+            Format::Json
+        }
+        Some((node, Some(word))) if Packed::named(word).is_some() => {
+            let message = format!("requests of `{word}` are not supported yet");
+            issues.push(Issue::error(node.span, "not_supported_yet", message).help("take them in as `raw`"));
             Format::Json
         }
         Some((_, Some("text"))) => Format::Text,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 pub use crate::objects::{Access, Bucket, Emit, Matching, ObjectsSource, On, Place, Service};
 pub use crate::schedule::{Missed, Overlap, ScheduleSource, Timing};
-pub use millstream_codec::{AvroSchema, Registered};
+pub use millstream_codec::{AvroSchema, Packed, Registered};
 use millstream_filter_api::{Checked, Kind, Node, OwnedValuePath, Span};
 
 pub use crate::callback::{JobCallback, Judge};
@@ -227,6 +227,8 @@ pub enum Format {
     Avro(AvroSchema),
     /// The same behind the number of its schema in a registry.
     Registered(Registered),
+    /// MessagePack or CBOR.
+    Packed(Packed),
 }
 
 /// How a record at the source is named.

@@ -40,13 +40,16 @@ pub(crate) static SECRET: TextRule = rule(
 pub(crate) static ON_OFF: TextRule = words("`on` or `off`", &["on", "off"], &[]);
 /// Of a source: `jsonl` is for files alone.
 pub(crate) static FORMAT: TextRule = words(
-    "`raw`, `text`, `json`, `csv` or `avro`, for a file `csv`, `jsonl` or `text`",
-    &["raw", "text", "json", "jsonl", "csv", "avro"],
+    "`raw`, `text`, `json`, `csv`, `msgpack`, `cbor` or `avro`, for a file `csv`, `jsonl` or `text`",
+    &["raw", "text", "json", "jsonl", "csv", "msgpack", "cbor", "avro"],
     &[],
 );
 /// Of an output.
-pub(crate) static TO_FORMAT: TextRule =
-    words("`raw`, `text`, `json`, `csv` or `avro`", &["raw", "text", "json", "csv", "avro"], &[]);
+pub(crate) static TO_FORMAT: TextRule = words(
+    "`raw`, `text`, `json`, `csv`, `msgpack`, `cbor` or `avro`",
+    &["raw", "text", "json", "csv", "msgpack", "cbor", "avro"],
+    &[],
+);
 /// How the subject of a topic's schema is named.
 pub(crate) static SUBJECT: TextRule =
     words("`topic`, `record` or `topic-record`", &["topic", "record", "topic-record"], &[]);

@@ -298,9 +298,15 @@ fn file(node: &Node, beside: Option<&Node>, files: &dyn Files, pipeline: &Path, 
         },
         "jsonl" | "json" | "ndjson" => FileLines::Jsonl,
         "text" | "txt" | "log" => FileLines::Text,
-        "raw" => {
+        "avro" => {
+            let span = said.or(path_node).map_or(node.span, |n| n.span);
+            let issue = Issue::error(span, "not_supported_yet", "files of Avro are not supported yet");
+            issues.push(issue.help("write their records to a topic, or take lines of JSON"));
+            FileLines::Text
+        }
+        "raw" | "msgpack" | "cbor" => {
             let span = said.map_or(node.span, |n| n.span);
-            let issue = Issue::error(span, "unknown_word", "a file is cut into lines; `raw` is for topics");
+            let issue = Issue::error(span, "unknown_word", format!("a file is cut into lines; `{word}` is for topics"));
             issues.push(issue.help("use `csv`, `jsonl` or `text`"));
             FileLines::Text
         }

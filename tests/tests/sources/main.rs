@@ -6,4 +6,5 @@ mod common;
 mod grown;
 mod killed;
 mod mixed;
+mod packed;
 mod registry;

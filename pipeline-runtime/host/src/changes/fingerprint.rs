@@ -349,6 +349,7 @@ fn format_text(format: &model::Format) -> String {
         model::Format::Csv { columns, separator } => {
             format!("csv {} {}", char::from(*separator), columns.join(&char::from(*separator).to_string()))
         }
+        model::Format::Packed(packed) => packed.word().to_owned(),
         model::Format::Avro(schema) => format!("avro {:032x}", hash128(&[b"avro", schema.text().as_bytes()])),
         model::Format::Registered(avro) => {
             let text = avro.schema().map_or("", |schema| schema.text());

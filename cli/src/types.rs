@@ -68,15 +68,22 @@ fn fields(kind: &Kind) -> Option<Vec<(String, String)>> {
 
 const ANY: &str = "any";
 
-/// Whatever JSON has.
+/// Whatever JSON has. Of a type without values everything is said to be in it.
 fn is_all(kind: &Kind) -> bool {
-    kind.contains_bytes() && kind.contains_integer() && kind.contains_boolean() && kind.contains_object()
+    !kind.is_never()
+        && kind.contains_bytes()
+        && kind.contains_integer()
+        && kind.contains_boolean()
+        && kind.contains_object()
 }
 
 /// A type in words: `string`, `number?`, `[string]`, `{ sku: string, count: integer }`, `string or integer`.
 pub fn text(kind: &Kind) -> String {
     if kind.is_any() || is_all(kind) {
         return ANY.to_owned();
+    }
+    if kind.is_never() {
+        return "never".to_owned();
     }
     let plain = [
         (kind.contains_bytes(), "string"),
@@ -100,8 +107,7 @@ pub fn text(kind: &Kind) -> String {
     }
     let optional = kind.contains_null() || kind.contains_undefined();
     match (words.len(), optional) {
-        (0, true) => "null".to_owned(),
-        (0, false) => "never".to_owned(),
+        (0, _) => "null".to_owned(),
         (1, true) => format!("{}?", words[0]),
         (_, true) => format!("({})?", words.join(" or ")),
         (_, false) => words.join(" or "),

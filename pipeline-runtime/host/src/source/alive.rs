@@ -92,14 +92,14 @@ mod tests {
             Entry { value: encode(&report).unwrap(), at, offset }
         };
         let entries: Entries = [
-            ("process/before".to_owned(), report(10, 90, 6)),
+            ("process/before".to_owned(), report(10, 15, 6)),
             ("process/slow".to_owned(), report(20, 91, 7)),
             ("process/here".to_owned(), report(100, 101, 8)),
         ]
         .into();
         let mut signs = signs(&entries, "here", &["s"], (7, 100));
         signs.sort_unstable();
-        assert_eq!(signs, [(10, 90), (20, 100)]);
+        assert_eq!(signs, [(10, 15), (20, 100)]);
         assert_eq!(without_break(100, &signs), 20);
     }
 

@@ -16,7 +16,6 @@
 //! (the log), and one file per command in `commands/`.
 
 mod args;
-mod avro;
 mod codes;
 mod commands;
 mod consume;
@@ -27,6 +26,7 @@ mod later;
 mod logging;
 mod makers;
 mod patience;
+mod payloads;
 mod pipelines;
 mod produce;
 mod progress;

@@ -28,6 +28,14 @@ pub fn wrong(pipeline: &Pipeline) -> Vec<String> {
 fn unreadable(topic: &str, avro: &Registered) -> Result<(), String> {
     let subject = format!("{topic}-value");
     let latest = avro.registry().ask(&Question::Latest(&subject)).map_err(|why| unanswered(avro, &why))?;
+    if let (Answer::Protobuf(id, files), Some(message)) = (&latest, avro.message()) {
+        return match files.message(Some(message.name()), false) {
+            Ok(_) => Ok(()),
+            Err(why) => Err(format!(
+                "the source does not read what is written to `{topic}` by schema {id}, the latest of `{subject}`, which is {why}"
+            )),
+        };
+    }
     let (Answer::Schema(id, written), Some(schema)) = (latest, avro.schema()) else { return Ok(()) };
     match schema.cannot_read(&written).as_slice() {
         [] => Ok(()),

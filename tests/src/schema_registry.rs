@@ -121,7 +121,8 @@ impl State {
 /// Whatever their white space is.
 fn alike(a: &str, b: &str) -> bool {
     let json = |text: &str| serde_json::from_str::<Value>(text).ok();
-    json(a) == json(b)
+    // Those of Protobuf are no JSON.
+    a == b || json(a).is_some() && json(a) == json(b)
 }
 
 fn answer(state: &Mutex<State>, request: &Received) -> Reply {
@@ -167,7 +168,8 @@ fn answer(state: &Mutex<State>, request: &Received) -> Reply {
             // One schema has one number, whatever its subject.
             let known = state.schemas.iter().find(|(_, entry)| alike(&entry.schema, schema)).map(|(id, _)| *id);
             let id = known.unwrap_or_else(|| state.next());
-            let entry = Entry { schema: schema.to_owned(), kind: "AVRO".to_owned(), references: json!([]) };
+            let kind = body["schemaType"].as_str().unwrap_or("AVRO").to_owned();
+            let entry = Entry { schema: schema.to_owned(), kind, references: json!([]) };
             state.schemas.insert(id, entry);
             state.subjects.entry((*subject).to_owned()).or_default().push(id);
             ok(json!({ "id": id }))

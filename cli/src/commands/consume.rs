@@ -1,20 +1,19 @@
 //! `millstream consume TOPIC`: records -> JSON lines.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use millstream_log::{Batch, Budget, End, Isolation, Log, Reader, TopicPartition, settled};
 
-use crate::avro::{Binary, Payloads};
 use crate::consume::from::{Begin, From};
 use crate::consume::line::LineWriter;
 use crate::consume::wait::Wait;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::patience::{LIMIT, Patience};
+use crate::payloads::{Payloads, SchemaArgs};
 use crate::{topic, units};
 
 /// Long, because new records and signals end a poll early.
@@ -44,12 +43,9 @@ pub struct ConsumeArgs {
     /// Read this partition only; repeats
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(i32).range(0..))]
     partition: Vec<i32>,
-    /// Show payloads of this format as JSON
-    #[arg(long, value_name = "FORMAT", conflicts_with = "schema")]
-    format: Option<Binary>,
-    /// Show payloads of this Avro schema (an .avsc file) as JSON
-    #[arg(long, value_name = "FILE")]
-    schema: Option<PathBuf>,
+    /// Payloads of a schema are shown as JSON
+    #[command(flatten)]
+    schema: SchemaArgs,
     /// Do not ask the schema registry that the settings name
     #[arg(long)]
     bare: bool,
@@ -72,10 +68,7 @@ pub fn run(args: ConsumeArgs, cx: &Context) -> Outcome {
     let from = args.from.iter().map(|f| From::parse(f, now)).collect::<Result<Vec<_>, _>>();
     let begin = from.and_then(|from| Begin::of(&from)).map_err(Failure::wrong)?;
     topic::named(&args.topic)?;
-    let schema = match args.format {
-        Some(binary) => Some(binary.into()),
-        None => Payloads::to_read(args.schema.as_deref(), args.bare, cx)?,
-    };
+    let schema = Payloads::to_read(&args.schema, args.bare, cx)?;
     let log = cx.open_log_to_read()?;
     // What has an end is waited for as long as a person would; who follows a topic waits for as long as it takes.
     let wait = Wait::start(Patience::start(&*log, (args.until_end || args.limit.is_some()).then_some(LIMIT)))?;

@@ -12,10 +12,10 @@ use serde::Serialize;
 
 use super::{print, print_json};
 use crate::args::Output;
-use crate::avro::{Binary, Payloads};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::patience::{LIMIT, Patience};
+use crate::payloads::{Payloads, SchemaArgs};
 use crate::produce::fields::{self, Fields};
 use crate::produce::input::{self, Broken, Draft, Shape};
 use crate::produce::sender::{Drafter, Sender};
@@ -51,12 +51,9 @@ pub struct ProduceArgs {
     /// Write a tombstone (a record without payload) where the payload is empty
     #[arg(short = 'Z', long)]
     tombstone: bool,
-    /// Write payloads, which are JSON, in this format
-    #[arg(long, value_name = "FORMAT", conflicts_with = "schema")]
-    format: Option<Binary>,
-    /// Write payloads, which are JSON, as data of this Avro schema (an .avsc file)
-    #[arg(long, value_name = "FILE")]
-    schema: Option<PathBuf>,
+    /// Payloads, which are JSON, are written so
+    #[command(flatten)]
+    schema: SchemaArgs,
     /// Register the schema in the schema registry where it is not (as TOPIC-value)
     #[arg(long, requires = "schema")]
     register: bool,
@@ -95,11 +92,7 @@ pub fn run(args: ProduceArgs, cx: &Context) -> Outcome {
             .help("`--value FIELD` takes the payload from a field, and null in it is a tombstone"));
     }
     topic::named(&args.topic)?;
-    let schema = match (args.format, &args.schema) {
-        (Some(binary), _) => Some(binary.into()),
-        (None, Some(path)) => Some(Payloads::to_write(path, &args.topic, args.bare, args.register, cx)?),
-        (None, None) => None,
-    };
+    let schema = Payloads::to_write(&args.schema, &args.topic, args.bare, args.register, cx)?;
     let input = open_input(&args)?;
     let log = cx.open_log()?;
     // Until the input is read no signal is listened to: Ctrl-C ends the wait at once.

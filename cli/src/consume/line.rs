@@ -8,7 +8,7 @@ use millstream_filter_api::Headers;
 use millstream_log::LogRecord;
 use serde::de::IgnoredAny;
 
-use crate::avro::Payloads;
+use crate::payloads::Payloads;
 
 /// Writes records as lines. Keeps what repeats.
 pub struct LineWriter {

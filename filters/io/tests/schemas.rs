@@ -56,6 +56,45 @@ fn a_schema_comes_with_those_it_refers_to_and_is_asked_for_once() {
 }
 
 #[test]
+fn protobuf_comes_with_what_it_imports() {
+    let registry = SchemaRegistry::start();
+    let line = "syntax = \"proto3\"; package shop; message Line { int32 n = 1; }";
+    let order = "syntax = \"proto3\"; package shop; import \"shop/line.proto\"; import \"google/protobuf/duration.proto\";\n\
+                 message Other {} message Order { Line line = 1; google.protobuf.Duration took = 2; }";
+    registry.register_as(1, "line", line, "PROTOBUF", json!([]));
+    let to = |subject: &str| json!([{ "name": "shop/line.proto", "subject": subject, "version": 1 }]);
+    registry.register_as(2, "order", order, "PROTOBUF", to("line"));
+    registry.register_as(3, "other", order, "PROTOBUF", json!([]));
+    let client = at(&registry, RegistryAuth::None);
+    assert!(matches!(fetched(&client, 2), Known::Protobuf(_)));
+    assert!(matches!(fetched(&client, 3), Known::Unusable(why) if why.contains("shop/line.proto")));
+    // Its second message, with a line in it.
+    let payload = Bytes::from_static(&[0, 0, 0, 0, 2, 2, 2, 10, 2, 8, 3]);
+    let protobuf = Registered::protobuf(Arc::clone(&client), None, false, None);
+    assert_eq!(protobuf.decode(&payload).map(|value| value.to_string()), Ok(r#"{ "line": { "n": 3 } }"#.to_owned()));
+    assert_eq!(
+        protobuf.decode(&Bytes::from_static(&[0, 0, 0, 0, 3, 0])).expect_err("unusable").code,
+        "protobuf_unusable_schema"
+    );
+    let avro = Registered::new(Arc::clone(&client), None, None);
+    assert_eq!(avro.decode(&payload).expect_err("of Protobuf").code, "avro_unusable_schema");
+    // Registered under its type, and found again.
+    let schema = line.replace("Line", "Item");
+    let subject = Subject { name: "item".to_owned(), schema, protobuf: true, register: true };
+    let (tell, told) = channel();
+    client.find(
+        &subject,
+        Arc::new(move || {
+            let _ = tell.send(());
+        }),
+    );
+    told.recv_timeout(Duration::from_secs(150)).expect("an answer");
+    assert_eq!(client.number(&subject), Some(Ok(4)));
+    assert!(matches!(fetched(&client, 4), Known::Protobuf(_)));
+    assert!(matches!(client.ask(&Question::Latest("item")), Ok(Answer::Protobuf(4, _))));
+}
+
+#[test]
 fn what_is_not_there_is_told_apart_from_what_does_not_answer() {
     let registry = SchemaRegistry::start();
     registry.register("n", "\"long\"");
@@ -65,10 +104,15 @@ fn what_is_not_there_is_told_apart_from_what_does_not_answer() {
     assert_eq!(registry.calls("GET /api/schemas/ids/7"), 3, "a registry that was just written to may not know it yet");
     // Not even asked for.
     assert!(matches!(fetched(&client, u32::MAX), Known::Nothing));
-    registry.register_as(9, "p", "syntax = \"proto3\";", "PROTOBUF", json!([]));
-    assert!(matches!(fetched(&client, 9), Known::Unusable(why) if why.contains("PROTOBUF")));
+    registry.register_as(9, "p", "{}", "JSON", json!([]));
+    assert!(matches!(fetched(&client, 9), Known::Unusable(why) if why.contains("JSON")));
 
-    let subject = |name: &str, register| Subject { name: name.to_owned(), schema: "\"long\"".to_owned(), register };
+    let subject = |name: &str, register| Subject {
+        name: name.to_owned(),
+        schema: "\"long\"".to_owned(),
+        protobuf: false,
+        register,
+    };
     let found = |subject: &Subject| client.ask(&Question::Lookup(subject));
     assert!(matches!(found(&subject("n", false)), Ok(Answer::Number(1))));
     assert!(matches!(found(&subject("m", false)), Ok(Answer::Nothing)));

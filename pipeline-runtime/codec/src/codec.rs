@@ -9,6 +9,7 @@ use crate::avro::AvroSchema;
 use crate::coercion::Coercion;
 use crate::error::{DecodeError, EncodeError};
 use crate::packed::Packed;
+use crate::protobuf::ProtobufSchema;
 use crate::registered::Registered;
 use crate::{json, members, render, row, splice};
 
@@ -37,6 +38,8 @@ pub enum Codec {
     Registered(Registered),
     /// MessagePack or CBOR: one item.
     Packed(Packed),
+    /// One message a record.
+    Protobuf(ProtobufSchema),
 }
 
 impl Codec {
@@ -57,6 +60,7 @@ impl Codec {
             }
             Self::Csv { columns, separator } => row::decode(&raw, columns, *separator, coercion)?,
             Self::Avro(schema) => schema.decode(&raw)?,
+            Self::Protobuf(schema) => schema.decode(&raw)?,
             Self::Registered(avro) => {
                 let mut value = avro.decode(&raw)?;
                 coercion.apply(&mut value);
@@ -142,7 +146,8 @@ impl Codec {
             Self::Json => splice::splice(raw, value, paths, partial),
             Self::Csv { columns, separator } => row::splice(raw, value, paths, columns, *separator),
             Self::Packed(packed) => packed.splice(raw, value),
-            Self::Raw | Self::Text | Self::Avro(_) | Self::Registered(_) => self.render(value, Some(raw), self),
+            Self::Registered(registered) => registered.splice(value, raw),
+            Self::Raw | Self::Text | Self::Avro(_) | Self::Protobuf(_) => self.render(value, Some(raw), self),
         }
     }
 
@@ -151,7 +156,8 @@ impl Codec {
             Self::Json => render::encode_value(value),
             Self::Csv { columns, separator } => row::encode(value, columns, *separator),
             Self::Avro(schema) => schema.encode(value),
-            Self::Registered(avro) => avro.encode(value, original.filter(|_| matches!(of, Self::Registered(_)))),
+            Self::Protobuf(schema) => schema.encode(value, original.filter(|_| matches!(of, Self::Protobuf(_)))),
+            Self::Registered(schema) => schema.encode(value, original.filter(|_| matches!(of, Self::Registered(_)))),
             Self::Packed(packed) => packed.encode(value, original.zip(of.packed())),
             Self::Raw => string(value, "raw"),
             Self::Text => {

@@ -5,7 +5,8 @@ use std::fmt;
 /// Bytes that are not what their format says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeError {
-    /// Stable: `invalid_json`, `invalid_utf8`, `invalid_csv`, `invalid_avro`, `invalid_msgpack`, `invalid_cbor`, or one of [`crate::Registered::decode`].
+    /// Stable: `invalid_json`, `invalid_utf8`, `invalid_csv`, `invalid_avro`, `invalid_protobuf`, `invalid_msgpack`, `invalid_cbor`,
+    /// `number_out_of_range`, or one of [`crate::Registered::decode`].
     pub code: &'static str,
     /// What is wrong and where, lower case, no full stop.
     pub message: String,

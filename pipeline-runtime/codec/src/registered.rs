@@ -1,5 +1,5 @@
-//! Avro whose schemas are in a registry: a byte 0, the number of the schema in four bytes, the datum. What was written is read by
-//! the schema that it names, as the schema that the pipeline names, if it does.
+//! Payloads whose schemas are in a registry. Avro: a byte 0, the number of the schema in four bytes, the datum. What was written is
+//! read by the schema that it names, as the schema that the pipeline names, if it does. Protobuf: `registered_protobuf.rs`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,6 +11,8 @@ use millstream_filter_api::{Kind, Value};
 
 use crate::avro::{AvroSchema, Framed, Resolution};
 use crate::error::{DecodeError, EncodeError};
+use crate::protobuf::{ProtobufFiles, ProtobufSchema};
+use crate::registered_protobuf::Messages;
 
 /// What stands before each datum.
 const HEAD: usize = 5;
@@ -54,9 +56,11 @@ pub trait SchemaRegistry: Send + Sync {
 pub enum Known {
     /// As it is.
     Schema(AvroSchema),
+    /// The same of Protobuf.
+    Protobuf(ProtobufFiles),
     /// The registry has no such number.
     Nothing,
-    /// It has, and it is no schema of Avro that can be read.
+    /// It has, and it is no schema that can be read.
     Unusable(Arc<str>),
 }
 
@@ -67,6 +71,8 @@ pub struct Subject {
     pub name: String,
     /// The text of the schema.
     pub schema: String,
+    /// It is one of Protobuf, not of Avro.
+    pub protobuf: bool,
     /// Register it if it is not there.
     pub register: bool,
 }
@@ -88,6 +94,8 @@ pub enum Answer {
     Nothing,
     /// A schema and its number.
     Schema(u32, AvroSchema),
+    /// The same of Protobuf.
+    Protobuf(u32, ProtobufFiles),
     /// The number of a schema.
     Number(u32),
     /// Whether it is compatible, and why not.
@@ -101,6 +109,8 @@ pub struct Registered(Arc<Inner>);
 struct Inner {
     registry: Arc<dyn SchemaRegistry>,
     schema: Option<AvroSchema>,
+    /// Of Protobuf, where it is not Avro.
+    messages: Option<Messages>,
     subject: Option<Subject>,
     /// How data of a schema are read as the one above.
     pairs: RwLock<HashMap<u32, Arc<Resolution>>>,
@@ -110,10 +120,31 @@ impl Registered {
     /// `schema` is what values are read as and written by. Without one they are what they were written as; a value that was
     /// changed is written by the schema it was read by. `subject` is where the schema is registered, of an output.
     pub fn new(registry: Arc<dyn SchemaRegistry>, schema: Option<AvroSchema>, subject: Option<Subject>) -> Self {
-        Self(Arc::new(Inner { registry, schema, subject, pairs: RwLock::default() }))
+        Self(Arc::new(Inner { registry, schema, messages: None, subject, pairs: RwLock::default() }))
     }
 
-    /// The schema that the pipeline names.
+    /// The same of Protobuf; without a schema, `wide` takes 64 bits without sign as text.
+    pub fn protobuf(
+        registry: Arc<dyn SchemaRegistry>,
+        message: Option<ProtobufSchema>,
+        wide: bool,
+        subject: Option<Subject>,
+    ) -> Self {
+        let messages = Some(Messages::new(message, wide));
+        Self(Arc::new(Inner { registry, schema: None, messages, subject, pairs: RwLock::default() }))
+    }
+
+    /// Whether it is Protobuf, not Avro.
+    pub fn is_protobuf(&self) -> bool {
+        self.0.messages.is_some()
+    }
+
+    /// The message of Protobuf that the pipeline names.
+    pub fn message(&self) -> Option<&ProtobufSchema> {
+        self.0.messages.as_ref()?.wanted.as_ref()
+    }
+
+    /// The schema of Avro that the pipeline names.
     pub fn schema(&self) -> Option<&AvroSchema> {
         self.0.schema.as_ref()
     }
@@ -128,9 +159,9 @@ impl Registered {
         &self.0.registry
     }
 
-    /// The type of values.
-    pub fn kind(&self) -> Kind {
-        self.0.schema.as_ref().map_or_else(Kind::any, AvroSchema::kind)
+    /// The type of values, where the pipeline names a schema.
+    pub fn kind(&self) -> Option<Kind> {
+        self.schema().map(AvroSchema::kind).or_else(|| self.message().map(ProtobufSchema::kind))
     }
 
     /// The schema that has to be fetched before this payload can be decoded.
@@ -167,8 +198,11 @@ impl Registered {
     ///
     /// # Errors
     /// `avro_magic_byte`, `avro_truncated`, `avro_unknown_schema`, `avro_unusable_schema`, `avro_schema_mismatch`,
-    /// `invalid_avro`; and `schema_unresolved` where the registry was not asked.
+    /// `invalid_avro`, and the same of `protobuf`; and `schema_unresolved` where the registry was not asked.
     pub fn decode(&self, raw: &Bytes) -> Result<Value, DecodeError> {
+        if let Some(messages) = &self.0.messages {
+            return messages.decode(&*self.0.registry, raw);
+        }
         let id = number(raw)?;
         let writer = self.written_by(id)?;
         let datum = raw.slice(HEAD..);
@@ -184,6 +218,10 @@ impl Registered {
         let wrong = |code, message| DecodeError { code, message };
         match self.0.registry.known(id) {
             Some(Known::Schema(schema)) => Ok(schema),
+            Some(Known::Protobuf(_)) => {
+                let message = format!("schema {id} of the registry at {address}: it is of Protobuf");
+                Err(wrong("avro_unusable_schema", message))
+            }
             Some(Known::Nothing) => {
                 Err(wrong("avro_unknown_schema", format!("the registry at {address} has no schema {id}")))
             }
@@ -212,6 +250,19 @@ impl Registered {
     /// # Errors
     /// `encode_failed`: what the schema cannot carry, by its field; or there is no schema to write it by.
     pub fn encode(&self, value: &Value, original: Option<&Bytes>) -> Result<Bytes, EncodeError> {
+        self.write(value, original, false)
+    }
+
+    /// The same of a value that differs in parts from what `original` was: what its schema does not know of that stays.
+    pub(crate) fn splice(&self, value: &Value, original: &Bytes) -> Result<Bytes, EncodeError> {
+        self.write(value, Some(original), true)
+    }
+
+    fn write(&self, value: &Value, original: Option<&Bytes>, keep: bool) -> Result<Bytes, EncodeError> {
+        if let Some(messages) = &self.0.messages {
+            let number = self.0.subject.as_ref().and_then(|subject| self.0.registry.number(subject));
+            return messages.encode(&*self.0.registry, number, value, original, keep);
+        }
         let (id, datum) = match (&self.0.schema, self.0.subject.as_ref().and_then(|s| self.0.registry.number(s))) {
             (Some(schema), Some(Ok(id))) => (id, schema.encode(value)?),
             (Some(_), Some(Err(why))) => return Err(EncodeError::new(why.to_string())),
@@ -252,7 +303,13 @@ fn number(raw: &[u8]) -> Result<u32, DecodeError> {
 impl PartialEq for Registered {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
-            || self.0.registry.address() == other.0.registry.address() && self.0.schema == other.0.schema
+            || self.0.registry.address() == other.0.registry.address()
+                && self.0.schema == other.0.schema
+                && match (&self.0.messages, &other.0.messages) {
+                    (None, None) => true,
+                    (Some(one), Some(two)) => one.wanted == two.wanted && one.wide == two.wide,
+                    _ => false,
+                }
     }
 }
 

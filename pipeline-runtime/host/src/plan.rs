@@ -295,6 +295,7 @@ pub fn codec_of(format: &model::Format) -> Codec {
         model::Format::Avro(schema) => Codec::Avro(schema.clone()),
         model::Format::Registered(avro) => Codec::Registered(avro.clone()),
         model::Format::Packed(packed) => Codec::Packed(*packed),
+        model::Format::Protobuf(schema) => Codec::Protobuf(schema.clone()),
     }
 }
 

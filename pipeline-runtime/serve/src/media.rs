@@ -62,8 +62,8 @@ pub(crate) fn of(format: &Format, headers: &HeaderMap) -> Result<Media, Problem>
     }
     let readable = charset.is_none_or(|c| matches!(c.trim_matches('"'), "utf-8" | "utf8" | "us-ascii"));
     let fits = match (format, essence) {
-        // Avro, MessagePack and CBOR are refused beside `http` when the pipeline is checked.
-        (Format::Raw | Format::Avro(_) | Format::Registered(_) | Format::Packed(_), _) => true,
+        // Avro, Protobuf, MessagePack and CBOR are refused beside `http` when the pipeline is checked.
+        (Format::Raw | Format::Avro(_) | Format::Registered(_) | Format::Protobuf(_) | Format::Packed(_), _) => true,
         (_, None) => true,
         (Format::Text, Some(essence)) => essence.starts_with("text/") && readable,
         (Format::Json | Format::Csv { .. }, Some(essence)) => {

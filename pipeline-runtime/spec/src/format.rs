@@ -4,14 +4,14 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
-use millstream_codec::{AvroSchema, Packed, SchemaRegistry};
+use millstream_codec::{AvroSchema, Packed, ProtobufSchema, SchemaRegistry};
 use millstream_filter_api::{Files, Issue, Kind, Node};
 
 use crate::model::Format;
-use crate::{read, rules, schemas};
+use crate::{protobuf, read, rules, schemas};
 
 /// Bytes of a schema file at most.
-const MAX_SCHEMA: usize = 1 << 20;
+pub(crate) const MAX_SCHEMA: usize = 1 << 20;
 
 /// What stands beside a format, and says what it leaves out.
 pub(crate) struct Beside<'a> {
@@ -57,6 +57,7 @@ pub(crate) fn made(node: &Node, beside: &Beside<'_>, issues: &mut Vec<Issue>) ->
                 issues.push(issue.help(format!("write it behind the first stage: `to: {{ format: {word} }}`")));
                 Format::Json
             }
+            _ if protobuf::is_meant(format) => protobuf::read(format, &own(beside), issues).unwrap_or(Format::Json),
             None if format.get("avro").is_some() => {
                 avro(format, format.get("avro"), &own(beside), issues).unwrap_or(Format::Json)
             }
@@ -79,6 +80,7 @@ pub(crate) fn read(node: &Node, beside: &Beside<'_>, issues: &mut Vec<Issue>) ->
         Some("text") => return Some(Format::Text),
         Some("json") => return Some(Format::Json),
         Some("avro") => return avro(node, None, beside, issues),
+        _ if protobuf::is_meant(node) => return protobuf::read(node, beside, issues),
         Some("csv") => None,
         Some(word) => return Packed::named(word).map(Format::Packed),
         None if node.get("avro").is_some() => return avro(node, node.get("avro"), beside, issues),
@@ -104,10 +106,10 @@ pub(crate) fn read(node: &Node, beside: &Beside<'_>, issues: &mut Vec<Issue>) ->
 
 fn avro(node: &Node, said: Option<&Node>, beside: &Beside<'_>, issues: &mut Vec<Issue>) -> Option<Format> {
     let schema = match said.and_then(|said| said.get("schema")) {
-        Some(file) => match schema_file(file, beside.files, issues)? {
+        Some(file) => match schema_file(file, None, beside.files, issues)? {
             SchemaFile::Avro(schema) => Some(schema),
-            SchemaFile::Json { path, .. } => {
-                let message = format!("`{path}` is no Avro schema by its name");
+            _ => {
+                let message = format!("`{}` is no Avro schema by its name", file.as_text().unwrap_or_default());
                 issues.push(
                     Issue::error(file.span, "schema_invalid", message).help("name a file that ends with `.avsc`"),
                 );
@@ -116,10 +118,10 @@ fn avro(node: &Node, said: Option<&Node>, beside: &Beside<'_>, issues: &mut Vec<
         },
         None => match (beside.schema, beside.input) {
             (Some(SchemaFile::Avro(schema)), _) | (None, Some(Format::Avro(schema))) => Some(schema.clone()),
-            (None, Some(Format::Registered(avro))) => avro.schema().cloned(),
+            (None, Some(Format::Registered(avro))) if !avro.is_protobuf() => avro.schema().cloned(),
             (None, _) if beside.said_schema => return None,
-            (Some(SchemaFile::Json { path, .. }), _) => {
-                let message = format!("`avro` needs an Avro schema, and `{path}` is none by its name");
+            (Some(_), _) => {
+                let message = "`avro` needs an Avro schema, and that of the source is none by its name";
                 let issue = Issue::error(node.span, "schema_invalid", message);
                 issues.push(issue.help("name a file that ends with `.avsc`"));
                 return None;
@@ -136,6 +138,7 @@ fn avro(node: &Node, said: Option<&Node>, beside: &Beside<'_>, issues: &mut Vec<
 pub(crate) enum SchemaFile {
     Json { path: String, text: String, kind: Kind },
     Avro(AvroSchema),
+    Protobuf(ProtobufSchema),
 }
 
 impl SchemaFile {
@@ -144,6 +147,7 @@ impl SchemaFile {
         match self {
             Self::Json { kind, .. } => kind.clone(),
             Self::Avro(schema) => schema.kind(),
+            Self::Protobuf(schema) => schema.kind(),
         }
     }
 
@@ -151,14 +155,23 @@ impl SchemaFile {
     pub(crate) fn json(self) -> Option<(String, String)> {
         match self {
             Self::Json { path, text, .. } => Some((path, text)),
-            Self::Avro(_) => None,
+            Self::Avro(_) | Self::Protobuf(_) => None,
         }
     }
 }
 
-/// Reads the file that a `schema:` names; an Avro schema is known by its ending.
-pub(crate) fn schema_file(node: &Node, files: &dyn Files, issues: &mut Vec<Issue>) -> Option<SchemaFile> {
+/// Reads the file that a `schema:` names; what it is is known by its ending. `format` stands beside it.
+pub(crate) fn schema_file(
+    node: &Node,
+    format: Option<&Node>,
+    files: &dyn Files,
+    issues: &mut Vec<Issue>,
+) -> Option<SchemaFile> {
     let path = node.as_text().filter(|p| !p.is_empty())?;
+    if protobuf::ProtobufFile::is_named(path) {
+        let said = format.and_then(|format| format.get("protobuf"));
+        return protobuf::file(node, path, said, files, issues).map(SchemaFile::Protobuf);
+    }
     let mut fail = |code, message: String| {
         issues.push(Issue::error(node.span, code, message));
         None
@@ -183,9 +196,10 @@ pub(crate) fn schema_file(node: &Node, files: &dyn Files, issues: &mut Vec<Issue
     }
 }
 
-/// An Avro schema beside another format says nothing of its payloads.
+/// A schema of one format beside another says nothing of its payloads.
 pub(crate) fn schema_of_another(node: &Node, schema: Option<&SchemaFile>, format: &Format) -> Option<Issue> {
     match (schema, format) {
+        (Some(SchemaFile::Protobuf(_)), _) => protobuf::of_another(node, format),
         (Some(SchemaFile::Avro(_)), Format::Avro(_) | Format::Registered(_))
         | (None | Some(SchemaFile::Json { .. }), _) => None,
         // Why it is not Avro has been said.
@@ -211,8 +225,13 @@ pub(crate) fn unfit(said: &Node, format: &Format, types: &Kind) -> Vec<Issue> {
         }
         Format::Csv { .. } if !types.contains_object() => ("csv", "objects", "`map: . = { … }` before it"),
         Format::Avro(schema) => return unfit_avro(said, schema, types),
+        Format::Protobuf(schema) => return protobuf::unfit(said, schema, types),
         Format::Registered(avro) => {
-            return avro.schema().map_or_else(Vec::new, |schema| unfit_avro(said, schema, types));
+            return match (avro.schema(), avro.message()) {
+                (Some(schema), _) => unfit_avro(said, schema, types),
+                (None, Some(schema)) => protobuf::unfit(said, schema, types),
+                (None, None) => Vec::new(),
+            };
         }
         _ => return Vec::new(),
     };

@@ -105,6 +105,8 @@ fn format_text(format: &Format) -> &'static str {
         Format::Text => "text",
         Format::Json => "json",
         Format::Csv { .. } => "csv",
+        Format::Protobuf(_) => "protobuf",
+        Format::Registered(registered) if registered.is_protobuf() => "protobuf",
         Format::Avro(_) | Format::Registered(_) => "avro",
         Format::Packed(packed) => packed.word(),
     }

@@ -146,6 +146,11 @@ pub(crate) fn format(node: Option<&Node>, issues: &mut Vec<Issue>) -> Format {
             issues.push(Issue::error(node.span, "not_supported_yet", message).help("take them in as `raw`"));
             Format::Json
         }
+        Some((node, _)) if node.as_text() == Some("protobuf") || node.get("protobuf").is_some() => {
+            let issue = Issue::error(node.span, "not_supported_yet", "requests of Protobuf are not supported yet");
+            issues.push(issue.help("take them in as `raw`"));
+            Format::Json
+        }
         Some((_, Some("text"))) => Format::Text,
         Some((_, Some("raw"))) => Format::Raw,
         Some((node, _)) => {

@@ -5,8 +5,8 @@ use crate::shape::{Key, MapRule, Shape};
 use callback::CALLBACK;
 use objects::OBJECTS;
 use postgres::POSTGRES;
-use schemas::AVRO;
 pub(crate) use schemas::REGISTRY;
+use schemas::{AVRO, PROTOBUF};
 use waiting::WAIT_FOR;
 
 // Macros, because what a `const fn` returns cannot be borrowed for ever.
@@ -69,7 +69,7 @@ pub(crate) static PIPELINE: Shape = Shape::Map(&map!("a pipeline", [
             required!("stages", Shape::List(&STAGE, 1, MAX_STAGES), "the filters, in the order records take"),
             key!("tests", Shape::List(&TEST, 0, 10_000), "records that come in, and what must come out"),
             key!("jobs", Shape::Map(&JOBS), "what is known of the jobs that records begin"),
-            key!("registry", Shape::Map(&REGISTRY), "the schema registry that `format: avro` goes by; default that of `millstream.yaml`"),
+            key!("registry", Shape::Map(&REGISTRY), "the schema registry that `avro` and `protobuf` go by; default that of `millstream.yaml`"),
 ], one_of: &[&["source", "sources"]]));
 
 const SOURCE: Shape = Shape::Named(
@@ -81,7 +81,7 @@ const SOURCE: Shape = Shape::Named(
                 key!("schedule", Shape::Map(&SCHEDULE), "a clock: one record a tick"),
                 key!("start", Shape::Text(&rules::START), "where a new group begins; default `earliest`"),
                 key!("format", FORMAT, "how payloads are encoded; default `json`, for a file by its extension"),
-                key!("schema", Shape::Text(&rules::SOME), "a JSON Schema file, or for `avro` an `.avsc` file: types the expressions, and `validate` uses it"),
+                key!("schema", Shape::Text(&rules::SOME), "a JSON Schema file, or for `avro` an `.avsc` file, for `protobuf` a `.proto` file: types the expressions, and `validate` uses it"),
                 key!("fields", Shape::Names(&rules::SOME, &TYPE, 1), "types of the fields, in short"),
                 key!("id", ID, "the message id; default headers ce_source + ce_id, else the coordinates"),
                 key!("key", KEY, "the key, where records have none or another one"),
@@ -235,8 +235,9 @@ static FORMAT_MAP: MapRule = map!(
     [
         key!("csv", Shape::Map(&CSV), "rows without a header line"),
         key!("avro", Shape::Map(&AVRO), "data of a schema: each alone, or behind the number of its schema in a registry"),
+        key!("protobuf", Shape::Map(&PROTOBUF), "messages of a type: each alone, or behind the number of its schema in a registry"),
     ],
-    one_of: &[&["csv", "avro"]]
+    one_of: &[&["csv", "avro", "protobuf"]]
 );
 
 static CSV: MapRule = map!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 pub use crate::objects::{Access, Bucket, Emit, Matching, ObjectsSource, On, Place, Service};
 pub use crate::schedule::{Missed, Overlap, ScheduleSource, Timing};
-pub use millstream_codec::{AvroSchema, Packed, Registered};
+pub use millstream_codec::{AvroSchema, Packed, ProtobufSchema, Registered};
 use millstream_filter_api::{Checked, Kind, Node, OwnedValuePath, Span};
 
 pub use crate::callback::{JobCallback, Judge};
@@ -229,6 +229,8 @@ pub enum Format {
     Registered(Registered),
     /// MessagePack or CBOR.
     Packed(Packed),
+    /// One message of a type.
+    Protobuf(ProtobufSchema),
 }
 
 /// How a record at the source is named.

@@ -40,20 +40,23 @@ pub(crate) static SECRET: TextRule = rule(
 pub(crate) static ON_OFF: TextRule = words("`on` or `off`", &["on", "off"], &[]);
 /// Of a source: `jsonl` is for files alone.
 pub(crate) static FORMAT: TextRule = words(
-    "`raw`, `text`, `json`, `csv`, `msgpack`, `cbor` or `avro`, for a file `csv`, `jsonl` or `text`",
-    &["raw", "text", "json", "jsonl", "csv", "msgpack", "cbor", "avro"],
+    "`raw`, `text`, `json`, `csv`, `msgpack`, `cbor`, `avro` or `protobuf`, for a file `csv`, `jsonl` or `text`",
+    &["raw", "text", "json", "jsonl", "csv", "msgpack", "cbor", "avro", "protobuf"],
     &[],
 );
 /// Of an output.
 pub(crate) static TO_FORMAT: TextRule = words(
-    "`raw`, `text`, `json`, `csv`, `msgpack`, `cbor` or `avro`",
-    &["raw", "text", "json", "csv", "msgpack", "cbor", "avro"],
+    "`raw`, `text`, `json`, `csv`, `msgpack`, `cbor`, `avro` or `protobuf`",
+    &["raw", "text", "json", "csv", "msgpack", "cbor", "avro", "protobuf"],
     &[],
 );
+/// How fields of 64 bits without sign are taken.
+pub(crate) static UINT64: TextRule = words("`integer` or `text`", &["integer", "text"], &[]);
 /// How the subject of a topic's schema is named.
 pub(crate) static SUBJECT: TextRule =
     words("`topic`, `record` or `topic-record`", &["topic", "record", "topic-record"], &[]);
-pub(crate) static LINES: TextRule = words("`csv`, `jsonl` or `text`", &["csv", "jsonl", "json", "text"], &["avro"]);
+pub(crate) static LINES: TextRule =
+    words("`csv`, `jsonl` or `text`", &["csv", "jsonl", "json", "text"], &["avro", "protobuf"]);
 pub(crate) static TYPE: TextRule = words(
     "a type such as `string`, `integer` or `number?`",
     &[

@@ -130,10 +130,10 @@ pub(crate) fn framed(
         _ => format!("{topic}-value"),
     };
     let register = register.and_then(flag).unwrap_or(false);
-    let subject = Subject { name, schema: schema.text().to_owned(), register };
+    let subject = Subject { name, schema: schema.text().to_owned(), protobuf: false, register };
     Some(Format::Registered(Registered::new(Arc::clone(registry), Some(schema.clone()), Some(subject))))
 }
 
-fn flag(node: &Node) -> Option<bool> {
+pub(crate) fn flag(node: &Node) -> Option<bool> {
     if let NodeKind::Bool(yes) = node.kind { Some(yes) } else { None }
 }

@@ -7,8 +7,8 @@ use millstream_filter_api::{Files, Found, Issue, Kind, Node, NodeKind, Span};
 
 use crate::language::MAX_PORTS;
 use crate::model::{
-    AvroSchema, FileLines, FileSource, Format, GenerateSource, IdRule, KeyRule, PostgresRows, Source, SourceKind,
-    Start, TopicSettings,
+    FileLines, FileSource, Format, GenerateSource, IdRule, KeyRule, PostgresRows, Source, SourceKind, Start,
+    TopicSettings,
 };
 use crate::registry::Registry;
 use crate::shape::as_whole;
@@ -80,7 +80,7 @@ pub(crate) fn keep_ids_apart(sources: &mut [Source]) {
 /// Reads a source.
 pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -> Source {
     let (node, span) = (said.node, said.span);
-    let schema = node.get("schema").and_then(|n| format::schema_file(n, cx.files, issues));
+    let schema = node.get("schema").and_then(|n| format::schema_file(n, node.get("format"), cx.files, issues));
     let declared = match (&schema, node.get("fields")) {
         (Some(schema), _) => Some(schema.kind()),
         (None, Some(fields)) => Some(types::fields(fields)),
@@ -144,7 +144,8 @@ pub(crate) fn read(said: &Said<'_>, cx: &Reading<'_>, issues: &mut Vec<Issue>) -
     // A schema inside of `format`.
     let declared = declared.or_else(|| match (&kind, &format) {
         (SourceKind::Topic { .. }, Format::Avro(schema)) => Some(schema.kind()),
-        (SourceKind::Topic { .. }, Format::Registered(avro)) => avro.schema().map(AvroSchema::kind),
+        (SourceKind::Topic { .. }, Format::Protobuf(schema)) => Some(schema.kind()),
+        (SourceKind::Topic { .. }, Format::Registered(registered)) => registered.kind(),
         _ => None,
     });
     let typed = declared.is_some() && !matches!(format, Format::Raw | Format::Text);

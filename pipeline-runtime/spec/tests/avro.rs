@@ -99,6 +99,12 @@ fn formats(top: &str, settings: Option<&str>, source: &str, to: &str) -> [String
     );
     let (pipeline, _) = verdict(&yaml, settings).unwrap_or_else(|issues| panic!("{yaml}: {issues:?}"));
     let told = |format: &Format| match format {
+        Format::Registered(protobuf) if protobuf.is_protobuf() => {
+            let subject = protobuf.subject().map(|s| format!(" {} {} {}", s.name, s.register, s.protobuf));
+            let name = protobuf.message().map_or("any", |message| message.name());
+            format!("{name}{}", subject.unwrap_or_default())
+        }
+        Format::Protobuf(message) => format!("- {}", message.name()),
         Format::Registered(avro) => {
             let subject = avro.subject().map(|s| format!(" {} {}", s.name, s.register)).unwrap_or_default();
             let typed = if avro.schema().is_some() { "typed" } else { "untyped" };
@@ -136,6 +142,19 @@ fn a_registry_in_force_means_numbers() {
 }
 
 #[test]
+fn so_it_is_with_protobuf() {
+    let top = "registry: { url: \"http://r:1\" }\n";
+    let line = "{ topic: t, format: { protobuf: { message: Line } }, schema: protos/parts/line.proto }";
+    assert_eq!(formats(top, None, line, "{ format: protobuf }"), ["shop.Line", "shop.Line p.a-value false true"]);
+    let out = "{ topic: out, format: { protobuf: { register: true, subject: topic-record } } }";
+    assert_eq!(formats("", Some("http://s:1"), line, out), ["shop.Line", "shop.Line out-shop.Line true true"]);
+    assert_eq!(formats("", None, line, "{ format: protobuf }"), ["- shop.Line", "- shop.Line"]);
+    let bare = "{ format: { protobuf: { registry: false } } }";
+    assert_eq!(formats(top, None, line, bare), ["shop.Line", "- shop.Line"]);
+    assert_eq!(formats(top, None, "{ topic: t, format: protobuf }", "{ format: protobuf }"), ["any", "any"]);
+}
+
+#[test]
 fn what_is_wrong_with_a_registry_is_said() {
     let said = |top: &str, source: &str, to: &str, code: &str, words: &str| {
         let yaml = format!(
@@ -147,7 +166,7 @@ fn what_is_wrong_with_a_registry_is_said() {
         assert!(found, "{yaml}: {issues:?}");
         assert!(issues.iter().all(|i| !text(i).contains("s3cret")), "{issues:?}");
     };
-    let (source, to) = ("{ topic: t }", "out");
+    let (source, to, untyped) = ("{ topic: t }", "out", "{ topic: t, format: avro }");
     said("registry: { url: ftp://x }\n", source, to, "wrong_text", "https://registry.example.com:8081");
     said("registry: { url: \"http://u:s3cret@x\" }\n", source, to, "wrong_text", "auth: { basic:");
     said("registry: { urk: \"http://x\" }\n", source, to, "unknown_key", "did you mean `url`?");
@@ -156,8 +175,12 @@ fn what_is_wrong_with_a_registry_is_said() {
     said("", "{ topic: t, format: { avro: { registry: true } } }", to, "missing_key", "`registry: { url: … }`");
     said("", "{ topic: t, format: avro }", to, "missing_key", "or name a schema registry");
     let top = "registry: { url: \"http://r:1\" }\n";
-    let untyped = "{ topic: t, format: avro }";
     said(top, untyped, "{ format: { avro: { register: true } } }", "conflicting_keys", "an output that has a schema");
+    let protobuf = "{ topic: t, format: protobuf, schema: protos/order.proto }";
+    said(top, protobuf, "{ format: protobuf }", "not_supported_yet", "`parts/line.proto`");
+    said(top, untyped, "{ format: protobuf }", "missing_key", "`protobuf` needs a schema");
+    said(top, "{ topic: t, format: { protobuf: { message: A } } }", to, "conflicting_keys", "`message`");
+    said(top, protobuf, "{ format: avro }", "missing_key", "`avro` needs a schema");
     said(top, source, "{ format: avro }", "missing_key", "`avro` needs a schema");
     said(top, source, "{ format: { avro: { schema: order.avsc, subject: topc } } }", "unknown_word", "`topic`");
 }

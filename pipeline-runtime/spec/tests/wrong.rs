@@ -486,5 +486,6 @@ fn numbers_and_units_are_told_as_they_were_meant() {
     let of_topic = said(&source("{ topic: t, format: jsn }"));
     assert!(!of_topic.contains("jsonl`, or"), "{of_topic}");
     let to = said(&stage(&format!("{W}    to: {{ format: xxxx }}")));
-    assert!(to.contains("`raw`, `text`, `json`, `csv`, `msgpack`, `cbor` or `avro`") && !to.contains("jsonl"), "{to}");
+    let words = "`raw`, `text`, `json`, `csv`, `msgpack`, `cbor`, `avro` or `protobuf`";
+    assert!(to.contains(words) && !to.contains("jsonl"), "{to}");
 }

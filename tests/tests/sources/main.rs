@@ -7,4 +7,6 @@ mod grown;
 mod killed;
 mod mixed;
 mod packed;
+mod protobuf;
 mod registry;
+mod registry_protobuf;

@@ -1,6 +1,6 @@
 //! The calls of the API that are used, one attempt each.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Uri};
-use millstream_codec::{Answer, AvroSchema, RegistryAddress, RegistryAuth, Subject};
+use millstream_codec::{Answer, AvroSchema, Known, ProtobufFiles, RegistryAddress, RegistryAuth, Subject};
 use serde::Deserialize;
 use serde_json::json;
 use url::Url;
@@ -63,6 +63,9 @@ struct Registered {
 
 #[derive(Deserialize, Clone)]
 struct Reference {
+    /// What Protobuf imports it as.
+    #[serde(default)]
+    name: String,
     subject: String,
     version: i64,
 }
@@ -113,7 +116,7 @@ impl Api {
     }
 
     /// The schema of a number, with those it refers to.
-    pub(super) async fn schema(&self, id: u32) -> Result<AvroSchema, Trouble> {
+    pub(super) async fn schema(&self, id: u32) -> Result<Known, Trouble> {
         let found = self.call(Method::GET, &["schemas", "ids", &id.to_string()], None).await?;
         self.whole(self.read(&found)?).await
     }
@@ -123,32 +126,37 @@ impl Api {
         let found = self.call(Method::GET, &["subjects", subject, "versions", "latest"], None).await?;
         let found: Registered = self.read(&found)?;
         let number = number(found.id)?;
-        Ok(Answer::Schema(number, self.whole(found).await?))
+        match self.whole(found).await? {
+            Known::Schema(schema) => Ok(Answer::Schema(number, schema)),
+            Known::Protobuf(files) => Ok(Answer::Protobuf(number, files)),
+            Known::Nothing | Known::Unusable(_) => Ok(Answer::Nothing),
+        }
     }
 
     /// The number of a schema in its subject.
     pub(super) async fn lookup(&self, subject: &Subject) -> Result<u32, Trouble> {
-        let found = self.call(Method::POST, &["subjects", &subject.name], Some(&subject.schema)).await?;
+        let found = self.call(Method::POST, &["subjects", &subject.name], Some(subject)).await?;
         number(self.read::<Registered>(&found)?.id)
     }
 
     /// Makes a schema the next version of its subject.
     pub(super) async fn register(&self, subject: &Subject) -> Result<u32, Trouble> {
         let path = ["subjects", &subject.name, "versions"];
-        let found = self.call(Method::POST, &path, Some(&subject.schema)).await?;
+        let found = self.call(Method::POST, &path, Some(subject)).await?;
         number(self.read::<Registered>(&found)?.id)
     }
 
     /// Whether a schema may be the next version of its subject.
     pub(super) async fn compatible(&self, subject: &Subject) -> Result<Result<(), String>, Trouble> {
         let path = ["compatibility", "subjects", &subject.name, "versions", "latest"];
-        let found: Compatible = self.read(&self.call(Method::POST, &path, Some(&subject.schema)).await?)?;
+        let found: Compatible = self.read(&self.call(Method::POST, &path, Some(subject)).await?)?;
         Ok(if found.is_compatible { Ok(()) } else { Err(found.messages.join("; ")) })
     }
 
     /// Compiles a schema with all that it refers to.
-    async fn whole(&self, found: Registered) -> Result<AvroSchema, Trouble> {
-        let text = avro(&found)?;
+    async fn whole(&self, found: Registered) -> Result<Known, Trouble> {
+        let protobuf = found.schema_type.as_deref() == Some("PROTOBUF");
+        let text = text_of(&found, protobuf)?;
         let mut texts = Vec::new();
         let mut seen = HashSet::new();
         // Those that one refers to come before it; `None` puts the one in whose turn it was.
@@ -156,7 +164,7 @@ impl Api {
             found.references.iter().rev().map(|reference| (reference.clone(), None)).collect();
         while let Some((reference, read)) = open.pop() {
             if let Some(text) = read {
-                texts.push(text);
+                texts.push((reference.name, text));
                 continue;
             }
             if !seen.insert((reference.subject.clone(), reference.version)) {
@@ -174,11 +182,18 @@ impl Api {
                 other => other,
             })?;
             let found: Registered = self.read(&found)?;
-            let text = avro(&found)?;
+            let text = text_of(&found, protobuf)?;
             open.push((reference, Some(text)));
             open.extend(found.references.iter().rev().map(|reference| (reference.clone(), None)));
         }
-        AvroSchema::registered(&text, &texts).map_err(|why| Trouble::Refused(format!("it cannot be read: {why}")))
+        let refused = |why| Trouble::Refused(format!("it cannot be read: {why}"));
+        if protobuf {
+            let texts: HashMap<String, String> = texts.into_iter().collect();
+            let files = ProtobufFiles::compile("schema.proto", &text, &mut |name| texts.get(name).cloned().map(Ok));
+            return files.map(Known::Protobuf).map_err(refused);
+        }
+        let texts: Vec<String> = texts.into_iter().map(|(_, text)| text).collect();
+        AvroSchema::registered(&text, &texts).map(Known::Schema).map_err(refused)
     }
 
     fn client(&self) -> Result<&Client, String> {
@@ -190,20 +205,27 @@ impl Api {
     }
 
     /// One call; the body of an answer of success.
-    async fn call(&self, method: Method, path: &[&str], schema: Option<&str>) -> Result<Bytes, Trouble> {
+    async fn call(&self, method: Method, path: &[&str], subject: Option<&Subject>) -> Result<Bytes, Trouble> {
         let passing = |what: String| Trouble::Passing(self.secrets.mask(what));
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
         let uri: Uri = url.as_str().parse().map_err(|e| passing(format!("`{url}`: {e}")))?;
-        let body = schema.map_or_else(Bytes::new, |schema| json!({ "schema": schema }).to_string().into());
+        let body = subject.map_or_else(Bytes::new, |subject| {
+            let mut body = json!({ "schema": subject.schema });
+            // Avro goes without saying.
+            if subject.protobuf {
+                body["schemaType"] = "PROTOBUF".into();
+            }
+            body.to_string().into()
+        });
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.schemaregistry.v1+json, application/json"));
-        if schema.is_some() {
+        if subject.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         }
         headers.extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
@@ -243,10 +265,11 @@ fn number(id: Option<i64>) -> Result<u32, Trouble> {
     id.ok_or_else(|| Trouble::Passing("an answer without a number".to_owned()))
 }
 
-fn avro(found: &Registered) -> Result<String, Trouble> {
-    match (&found.schema, found.schema_type.as_deref()) {
-        (Some(schema), None | Some("AVRO")) => Ok(schema.clone()),
-        (_, Some(other)) if other != "AVRO" => Err(Trouble::Refused(format!("it is of type {other}, not AVRO"))),
+fn text_of(found: &Registered, protobuf: bool) -> Result<String, Trouble> {
+    let wanted = if protobuf { "PROTOBUF" } else { "AVRO" };
+    match (&found.schema, found.schema_type.as_deref().unwrap_or("AVRO")) {
+        (Some(schema), kind) if kind == wanted => Ok(schema.clone()),
+        (_, kind) if kind != wanted => Err(Trouble::Refused(format!("it is of type {kind}, not {wanted}"))),
         _ => Err(Trouble::Passing("an answer without a schema".to_owned())),
     }
 }

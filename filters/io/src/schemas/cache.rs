@@ -31,7 +31,7 @@ impl Cache {
 
     pub(super) fn insert(&mut self, id: u32, known: Known) {
         let until = match known {
-            Known::Schema(_) => None,
+            Known::Schema(_) | Known::Protobuf(_) => None,
             Known::Nothing | Known::Unusable(_) => Some(Instant::now() + ABSENT_FOR),
         };
         self.bytes += size(&known);
@@ -51,6 +51,7 @@ impl Cache {
 fn size(known: &Known) -> usize {
     match known {
         Known::Schema(schema) => schema.text().len(),
+        Known::Protobuf(files) => files.size(),
         Known::Nothing | Known::Unusable(_) => 0,
     }
 }

@@ -214,9 +214,9 @@ impl Shared {
         let (mut looks, mut pause) = (0, FIRST_PAUSE);
         loop {
             match self.api.schema(id).await {
-                Ok(schema) => {
+                Ok(known) => {
                     self.answered();
-                    return Known::Schema(schema);
+                    return known;
                 }
                 Err(Trouble::Absent(_)) => {
                     self.answered();

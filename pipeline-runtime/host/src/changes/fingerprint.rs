@@ -351,9 +351,18 @@ fn format_text(format: &model::Format) -> String {
         }
         model::Format::Packed(packed) => packed.word().to_owned(),
         model::Format::Avro(schema) => format!("avro {:032x}", hash128(&[b"avro", schema.text().as_bytes()])),
+        model::Format::Protobuf(schema) => {
+            format!("protobuf {:032x}", hash128(&[b"protobuf", schema.described().as_bytes()]))
+        }
         model::Format::Registered(avro) => {
             let text = avro.schema().map_or("", |schema| schema.text());
-            format!("avro registered {:032x}", hash128(&[b"avro", text.as_bytes()]))
+            match avro.message() {
+                _ if !avro.is_protobuf() => format!("avro registered {:032x}", hash128(&[b"avro", text.as_bytes()])),
+                message => {
+                    let text = message.map_or("", |message| message.described());
+                    format!("protobuf registered {:032x}", hash128(&[b"protobuf", text.as_bytes()]))
+                }
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The tables of schema registries: `registry`, and what `avro` says of its own.
+//! The tables of schema registries: `registry`, and what `avro` and `protobuf` say of their own.
 
 use super::BASIC;
 use crate::rules;
@@ -34,6 +34,35 @@ pub(super) static AVRO: MapRule = map!(
             "registry",
             Shape::Flag,
             "whether a number in a registry stands before each datum; default true where a `registry` is named"
+        ),
+        key!(
+            "subject",
+            Shape::Text(&rules::SUBJECT),
+            "where an output's schema is registered: `topic` (default), `record` or `topic-record`"
+        ),
+        key!("register", Shape::Flag, "register an output's schema where it is not; default false"),
+    ],
+);
+
+pub(super) static PROTOBUF: MapRule = map!(
+    "`protobuf`",
+    [
+        key!(
+            "schema",
+            Shape::Text(&rules::SOME),
+            "a `.proto` file, or a set of descriptors: a `.desc`, `.binpb` or `.pb` file"
+        ),
+        key!("message", Shape::Text(&rules::SOME), "which of its messages; default the only one"),
+        key!(
+            "include",
+            Shape::List(&Shape::Text(&rules::SOME), 1, 100),
+            "folders where imports are looked for; default that of the file"
+        ),
+        key!("uint64", Shape::Text(&rules::UINT64), "how fields of 64 bits without sign are taken; default `integer`"),
+        key!(
+            "registry",
+            Shape::Flag,
+            "whether a number in a registry stands before each message; default true where a `registry` is named"
         ),
         key!(
             "subject",

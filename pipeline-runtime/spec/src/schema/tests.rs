@@ -144,6 +144,7 @@ fn replacement() -> impl Strategy<Value = Value> {
         "64KiB",
         "json",
         "avro",
+        "protobuf",
         "hold_key",
         "latest",
         ".a.b",

@@ -37,6 +37,16 @@ pub fn files() -> Made {
         ("order.avsc", avro),
         ("broken.avsc", r#"{"type":"recor"}"#),
         ("order.json", schema),
+        (
+            "protos/order.proto",
+            "syntax = \"proto3\"; package shop; import \"parts/line.proto\"; message Order { string id = 1; int32 n = 2; optional string note = 3; repeated Line lines = 4; }",
+        ),
+        (
+            "protos/parts/line.proto",
+            "syntax = \"proto3\"; package shop; message Line { string sku = 1; } message Other { uint64 big = 1; }",
+        ),
+        ("broken.proto", "syntax = \"proto3\";\nmessage A { int32 = 1; }"),
+        ("broken.desc", "no set"),
         ("broken.json", "{"),
         ("prices.csv", "sku,price\nA,1\n"),
         ("token", "s3cr3t-token\n"),

@@ -26,6 +26,8 @@ fn elsewhere_they_are_refused_by_name() {
         ("{ file: a.msgpack }", "unknown_word", "`msgpack` is for topics"),
         ("{ http: { path: /o, auth: none }, format: cbor }", "not_supported_yet", "requests of `cbor`"),
         ("{ generate: { value: '1', count: 1 }, format: msgpack }", "not_supported_yet", "`to: { format: msgpack }`"),
+        ("{ file: orders.avro }", "not_supported_yet", "files of Avro"),
+        ("{ file: a.txt, format: avro, schema: order.avsc }", "not_supported_yet", "files of Avro"),
         ("{ topic: t, format: msgpac }", "unknown_word", "did you mean `msgpack`?"),
     ] {
         let issues = bad(&pipeline(source, ""));

@@ -104,7 +104,7 @@ enum Written {
     Json,
     /// Formats `text` and `raw`: the value is a string of the bytes.
     Text,
-    /// Format `csv`.
+    /// Format `csv`, or one of bytes, as `msgpack`: what takes its place is rendered.
     Row,
 }
 
@@ -114,6 +114,8 @@ fn written(payload: &Payload) -> Written {
         Some(Value::Object(_) | Value::Array(_)) if !starts_json(raw) && !payload_is_root_touched(payload) => {
             Written::Row
         }
+        // Bytes that are no text were never JSON, whatever was made of them.
+        Some(value) if string(value).is_none() && std::str::from_utf8(raw).is_err() => Written::Row,
         None => Written::Text,
         Some(value) => match string(value) {
             Some(text) if text == raw || !raw.trim_ascii_start().starts_with(b"\"") => Written::Text,
@@ -140,6 +142,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use millstream_codec::Packed;
 
     fn json(text: &'static str) -> Payload {
         Codec::Json.decode(text.into(), &Coercion::none()).unwrap()
@@ -212,6 +215,20 @@ mod tests {
         ] {
             replace(&mut payload, answer(body)).unwrap();
             assert_eq!(codec.encode(&payload, &codec).unwrap().unwrap(), want, "{codec:?} {body}");
+        }
+        // Red while only the value was looked at, which says nothing when it was made anew.
+        let root: Arc<[OwnedValuePath]> = Arc::from([OwnedValuePath::root()]);
+        for (packed, want) in [(Packed::Msgpack, &b"\x81\xa1a\x03"[..]), (Packed::Cbor, b"\xa1\x61a\x03")] {
+            let codec = Codec::Packed(packed);
+            for touch in [false, true] {
+                let raw = codec.encode(&json("{\"b\":1}"), &Codec::Json).unwrap().unwrap();
+                let mut payload = codec.decode(raw, &Coercion::none()).unwrap();
+                if touch {
+                    *payload.value_mut(&root).unwrap() = json("{\"c\":2}").value().unwrap().clone();
+                }
+                replace(&mut payload, answer("{ \"a\": 3 }")).unwrap();
+                assert_eq!(codec.encode(&payload, &codec).unwrap().unwrap(), want, "{codec:?} {touch}");
+            }
         }
         let unreadable = replace(&mut json("{}"), Answer::Text(Bytes::from_static(&[0xff])));
         assert_eq!(unreadable.unwrap_err().code, "http_response_invalid");

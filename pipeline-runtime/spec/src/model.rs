@@ -1,5 +1,7 @@
 //! A pipeline that passed its check: everything the runtime needs, nothing of how it was written.
 
+mod naming;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use millstream_filter_api::{Checked, Kind, Node, OwnedValuePath, Span};
 pub use crate::callback::{JobCallback, Judge};
 pub use crate::http::{Encoding, HttpAuth, HttpSource, Secret};
 pub use crate::postgres::{PostgresRows, PostgresSource};
+pub use naming::{IdRule, KeyRule};
 pub use vrl::path::OwnedSegment;
 
 /// A checked pipeline.
@@ -231,33 +234,6 @@ pub enum Format {
     Packed(Packed),
     /// One message of a type.
     Protobuf(ProtobufSchema),
-}
-
-/// How a record at the source is named.
-#[derive(Clone, Debug, PartialEq)]
-pub enum IdRule {
-    /// Headers `ce_source` + `ce_id`, else coordinates `topic/partition/offset` (or `file#line`, `generate#n`,
-    /// `schedule/pipeline/source@time`, `object#n`, `table#id`).
-    Default,
-    /// The record's key.
-    Key,
-    /// A hash of the payload bytes.
-    Hash,
-    /// A header's value.
-    Header(String),
-    /// Fields of the payload, joined.
-    Fields(Vec<OwnedValuePath>),
-}
-
-/// How an output is keyed.
-#[derive(Clone, Debug, PartialEq)]
-pub enum KeyRule {
-    /// One field as text, or several as a JSON array; all null or missing is no key.
-    Fields(Vec<OwnedValuePath>),
-    /// A header's value.
-    Header(String),
-    /// A hash of the payload bytes.
-    Hash,
 }
 
 /// Transactions or not.

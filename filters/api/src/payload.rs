@@ -16,6 +16,7 @@ pub struct Payload {
     value: Option<Value>,
     touched: Touched,
     partial: bool,
+    json: bool,
 }
 
 /// What differs between the bytes as read and the value.
@@ -33,28 +34,38 @@ pub enum Touched {
 impl Payload {
     /// A tombstone.
     pub const fn null() -> Self {
-        Self { raw: None, value: None, touched: Touched::Nothing, partial: false }
+        Self { raw: None, value: None, touched: Touched::Nothing, partial: false, json: false }
     }
 
     /// Bytes as read, not decoded.
     pub const fn from_bytes(raw: Bytes) -> Self {
-        Self { raw: Some(raw), value: None, touched: Touched::Nothing, partial: false }
+        Self { raw: Some(raw), value: None, touched: Touched::Nothing, partial: false, json: false }
     }
 
     /// Bytes as read and the value they decode to.
     pub const fn decoded(raw: Bytes, value: Value) -> Self {
-        Self { raw: Some(raw), value: Some(value), touched: Touched::Nothing, partial: false }
+        Self { raw: Some(raw), value: Some(value), touched: Touched::Nothing, partial: false, json: false }
     }
 
     /// Bytes as read and, of the object they decode to, the members somebody looks at. Members that are not in the value are
     /// in the bytes all the same, so that such a payload cannot be rendered whole.
     pub const fn decoded_in_part(raw: Bytes, value: Value) -> Self {
-        Self { raw: Some(raw), value: Some(value), touched: Touched::Nothing, partial: true }
+        Self { raw: Some(raw), value: Some(value), touched: Touched::Nothing, partial: true, json: false }
     }
 
     /// A new value that no bytes stand behind.
     pub const fn from_value(value: Value) -> Self {
-        Self { raw: None, value: Some(value), touched: Touched::Everything, partial: false }
+        Self { raw: None, value: Some(value), touched: Touched::Everything, partial: false, json: false }
+    }
+
+    /// The same, where a filter has made it of JSON: its bytes are JSON, whatever the format of what the stage reads.
+    pub fn in_json(self) -> Self {
+        Self { json: true, ..self }
+    }
+
+    /// Whether the bytes are JSON that a filter has made, and not as they were read.
+    pub fn is_in_json(&self) -> bool {
+        self.json
     }
 
     /// Whether this is a tombstone.

@@ -89,7 +89,7 @@ impl Compute for Split {
         let texts = texts(&payload, &self.path).filter(|t| t.len() == items.len());
         let emissions = items.iter().enumerate().map(|(i, item)| {
             let payload = match &texts {
-                Some(texts) => Payload::decoded(texts[i].clone(), item.clone()),
+                Some(texts) => Payload::decoded(texts[i].clone(), item.clone()).in_json(),
                 None => Payload::from_value(item.clone()),
             };
             Emission { output: 0, record: Record { payload, ..record.clone() } }

@@ -94,12 +94,17 @@ impl Codec {
     /// at the end or cut out; a touched member whose value did not change keeps its text too. Where a touched key is
     /// repeated in the original, the last one takes the value, as in decoding, and the others are cut out. A CSV row
     /// keeps the text of columns not touched; it carries the columns it names, no other member. MessagePack and CBOR keep the
-    /// bytes of what is equal. Whatever else is rendered whole. A payload that was never decoded is decoded without types first if the formats differ.
+    /// bytes of what is equal. Whatever else is rendered whole. What a filter has put there as JSON is JSON, whatever was read. A payload that was never decoded is decoded without types first if the formats differ.
     pub fn encode(&self, payload: &Payload, original_format: &Self) -> Result<Option<Bytes>, EncodeError> {
+        let original_format = if payload.is_in_json() { &Self::Json } else { original_format };
         let same_format = self == original_format;
         match (payload.original(), payload.value(), payload.touched()) {
             (None, None, _) => Ok(None),
             (Some(raw), _, Touched::Nothing) | (Some(raw), None, _) if same_format => Ok(Some(raw.clone())),
+            // JSON is text.
+            (Some(raw), _, Touched::Nothing) if payload.is_in_json() && matches!(self, Self::Raw | Self::Text) => {
+                Ok(Some(raw.clone()))
+            }
             (Some(raw), None, _) => {
                 let decoded = original_format.decode(raw.clone(), &Coercion::none())?;
                 self.encode(&decoded, original_format)

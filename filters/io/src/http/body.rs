@@ -65,12 +65,10 @@ fn plain(bytes: &[u8]) -> &'static str {
     if std::str::from_utf8(bytes).is_ok() { TEXT } else { BYTES }
 }
 
-/// Puts an answer in the place of the payload. JSON keeps the very bytes that came.
+/// Puts an answer in the place of the payload. JSON keeps the very bytes that came, where JSON is written.
 pub(super) fn replace(payload: &mut Payload, answer: Answer) -> Result<(), Failure> {
     *payload = match (answer, written(payload)) {
-        // A row stays a row: the answer is rendered as one.
-        (Answer::Json(json), Written::Row) => Payload::from_value(json.value().cloned().unwrap_or(Value::Null)),
-        (Answer::Json(json), _) => json,
+        (Answer::Json(json), _) => json.in_json(),
         (Answer::Text(text), Written::Text) => Payload::decoded(text.clone(), Value::Bytes(text)),
         (Answer::Text(text), _) => Payload::from_value(readable(text)?),
         (Answer::Empty, Written::Text) => Payload::decoded(Bytes::new(), Value::Bytes(Bytes::new())),
@@ -104,12 +102,12 @@ enum Written {
     Json,
     /// Formats `text` and `raw`: the value is a string of the bytes.
     Text,
-    /// Format `csv`, or one of bytes, as `msgpack`: what takes its place is rendered.
+    /// Format `csv`, or one of bytes, as `msgpack`.
     Row,
 }
 
 fn written(payload: &Payload) -> Written {
-    let Some(raw) = payload.original() else { return Written::Json };
+    let Some(raw) = payload.original().filter(|_| !payload.is_in_json()) else { return Written::Json };
     match payload.value() {
         Some(Value::Object(_) | Value::Array(_)) if !starts_json(raw) && !payload_is_root_touched(payload) => {
             Written::Row
@@ -216,18 +214,20 @@ mod tests {
             replace(&mut payload, answer(body)).unwrap();
             assert_eq!(codec.encode(&payload, &codec).unwrap().unwrap(), want, "{codec:?} {body}");
         }
-        // Red while only the value was looked at, which says nothing when it was made anew.
+        // Red where the answer does not say that it is JSON. Before the second one nothing is as it was read.
         let root: Arc<[OwnedValuePath]> = Arc::from([OwnedValuePath::root()]);
         for (packed, want) in [(Packed::Msgpack, &b"\x81\xa1a\x03"[..]), (Packed::Cbor, b"\xa1\x61a\x03")] {
             let codec = Codec::Packed(packed);
-            for touch in [false, true] {
+            for (touch, times) in [(false, 1), (true, 1), (false, 2), (true, 2)] {
                 let raw = codec.encode(&json("{\"b\":1}"), &Codec::Json).unwrap().unwrap();
                 let mut payload = codec.decode(raw, &Coercion::none()).unwrap();
                 if touch {
                     *payload.value_mut(&root).unwrap() = json("{\"c\":2}").value().unwrap().clone();
                 }
-                replace(&mut payload, answer("{ \"a\": 3 }")).unwrap();
-                assert_eq!(codec.encode(&payload, &codec).unwrap().unwrap(), want, "{codec:?} {touch}");
+                for _ in 0..times {
+                    replace(&mut payload, answer("{ \"a\": 3 }")).unwrap();
+                }
+                assert_eq!(codec.encode(&payload, &codec).unwrap().unwrap(), want, "{codec:?} {touch} {times}");
             }
         }
         let unreadable = replace(&mut json("{}"), Answer::Text(Bytes::from_static(&[0xff])));

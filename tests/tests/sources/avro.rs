@@ -37,7 +37,7 @@ fn pipeline(name: &str, total: &str) -> String {
 }
 
 /// The records of a topic, their payloads shown by a schema or as they are.
-fn shown(site: &Site, topic: &str, schema: Option<&str>) -> Vec<Value> {
+pub fn shown(site: &Site, topic: &str, schema: Option<&str>) -> Vec<Value> {
     let mut command: Command = site.command(["consume", topic, "--until-end"]);
     if let Some(schema) = schema {
         command.args(["--schema", schema]);

@@ -3,6 +3,7 @@
 mod avro;
 mod changed;
 mod common;
+mod csv_to_avro;
 mod grown;
 mod killed;
 mod mixed;

@@ -33,7 +33,11 @@ fn readings() -> String {
     for n in 0..ROWS {
         let (sensor, minute) = (n % 4, n * 5);
         let at = format!("2026-11-22T{:02}:{:02}:00Z", minute / 60, minute % 60);
-        let hundredths = rng.i32(-500..3_800);
+        // Zero has no sign as a decimal.
+        let hundredths = match rng.i32(-500..3_800) {
+            small @ -99..0 => -small,
+            other => other,
+        };
         let whole = format!("{}{}", if hundredths < 0 { "-" } else { "" }, hundredths.abs() / 100);
         let celsius = match rng.u32(0..20) {
             0 => String::new(),

@@ -1,13 +1,11 @@
 //! Avro with a schema in a file: typed at the check, read and written by other programs' rules, the same bytes where nothing is
 //! touched, and a dead letter with the original bytes where a payload is none.
 
-use std::process::Command;
-
 use millstream_test_kafka::{KafkaCluster, unique};
 use millstream_tests::site::Site;
 use serde_json::{Value, json};
 
-use crate::common::{PATIENCE, SESSION};
+use crate::common::{PATIENCE, SESSION, shown};
 
 const ORDER: &str = r#"{"type":"record","name":"Order","fields":[
     {"name":"id","type":"string"},
@@ -36,22 +34,6 @@ fn pipeline(name: &str, total: &str) -> String {
     )
 }
 
-/// The records of a topic, their payloads shown by a schema or as they are.
-pub fn shown(site: &Site, topic: &str, schema: Option<&str>) -> Vec<Value> {
-    let mut command: Command = site.command(["consume", topic, "--until-end"]);
-    if let Some(schema) = schema {
-        command.args(["--schema", schema]);
-    }
-    let out = command.output().expect("consume starts");
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let mut all: Vec<Value> = String::from_utf8_lossy(&out.stdout)
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON")["value"].clone())
-        .collect();
-    all.sort_by_key(ToString::to_string);
-    all
-}
-
 fn passes(site: &Site, name: &str) {
     site.write("order.avsc", ORDER);
     site.write("priced.avsc", PRICED);
@@ -69,14 +51,14 @@ fn passes(site: &Site, name: &str) {
 
     // Nothing was touched: the very same bytes, which are no text.
     let some = format!("{name}.some");
-    let bytes = shown(site, &some, None);
+    let bytes = shown(site, &some, &[]);
     assert!(bytes.len() == 2 && bytes.iter().all(|payload| payload["base64"].is_string()), "{bytes:?}");
-    assert!(bytes.iter().all(|payload| shown(site, &raw, None).contains(payload)), "{bytes:?}");
-    assert_eq!(shown(site, &some, Some("order.avsc")), [orders[0].clone(), orders[2].clone()]);
+    assert!(bytes.iter().all(|payload| shown(site, &raw, &[]).contains(payload)), "{bytes:?}");
+    assert_eq!(shown(site, &some, &["--schema", "order.avsc"]), [orders[0].clone(), orders[2].clone()]);
     let priced = |id: &str| json!({ "id": id, "total": "12.50", "at": "2026-11-22T08:30:00.250Z", "state": "NEW" });
-    assert_eq!(shown(site, &format!("{name}.priced"), Some("priced.avsc")), [priced("a"), priced("c")]);
+    assert_eq!(shown(site, &format!("{name}.priced"), &["--schema", "priced.avsc"]), [priced("a"), priced("c")]);
     // The letter has the bytes that came.
-    assert_eq!(shown(site, &format!("{name}.some.dlq"), None), [json!("no datum at all")]);
+    assert_eq!(shown(site, &format!("{name}.some.dlq"), &[]), [json!("no datum at all")]);
     let letters = site.command(["dlq", "ls", name, "-o", "json"]).output().expect("dlq starts");
     assert!(String::from_utf8_lossy(&letters.stdout).contains("invalid_avro"), "{letters:?}");
 

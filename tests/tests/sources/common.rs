@@ -9,6 +9,7 @@ use std::time::Duration;
 use millstream_tests::checker::Seen;
 use millstream_tests::process::wait_until;
 use millstream_tests::site::Site;
+use serde_json::Value;
 
 pub const SESSION: Duration = Duration::from_secs(6);
 pub const PATIENCE: Duration = Duration::from_secs(180);
@@ -86,4 +87,16 @@ pub fn wrong(records: &[Seen], wanted: &[(&str, usize)]) -> Vec<String> {
 /// Waits until a topic has this many records.
 pub fn flows(site: &Site, topic: &str, records: usize) {
     assert!(wait_until(PATIENCE, || site.read(topic).len() >= records), "{topic} has not {records} records");
+}
+
+/// The payloads of a topic by their `id` and text, as `consume` shows them with these arguments.
+pub fn shown(site: &Site, topic: &str, with: &[&str]) -> Vec<Value> {
+    let out = site.command(["consume", topic, "--until-end"]).args(with).output().expect("consume starts");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let mut all: Vec<Value> = String::from_utf8_lossy(&out.stdout)
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON")["value"].clone())
+        .collect();
+    all.sort_by_key(|value| (value["id"].to_string(), value.to_string()));
+    all
 }

@@ -7,7 +7,7 @@ use millstream_tests::site::Site;
 use millstream_tests::workspace;
 use serde_json::{Value, json};
 
-use crate::common::{PATIENCE, SESSION};
+use crate::common::{PATIENCE, SESSION, shown};
 
 const AT: &str = "pipelines/csv-to-avro";
 
@@ -64,14 +64,14 @@ fn runs(site: &Site, name: &str) {
     let mut warm: Vec<Value> = typed.iter().filter(warm).cloned().collect();
     assert!(rows.len() == 240 && !warm.is_empty() && typed.len() > warm.len(), "{} rows", rows.len());
 
-    let shown = |topic: &str| super::avro::shown(site, topic, Some("schemas/reading.avsc"));
+    let typed_as = |topic: &str| shown(site, topic, &["--schema", "schemas/reading.avsc"]);
     for all in [&mut typed, &mut warm] {
         all.sort_by_key(ToString::to_string);
     }
-    assert_eq!(shown(&format!("{name}.typed")), typed);
-    assert_eq!(shown(&format!("{name}.warm")), warm);
+    assert_eq!(typed_as(&format!("{name}.typed")), typed);
+    assert_eq!(typed_as(&format!("{name}.warm")), warm);
     let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
-    assert_eq!((failed, super::avro::shown(site, &format!("{name}.typed.dlq"), None).len()), (3, 3));
+    assert_eq!((failed, shown(site, &format!("{name}.typed.dlq"), &[]).len()), (3, 3));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use millstream_test_kafka::{KafkaCluster, unique};
 use millstream_tests::site::Site;
 use serde_json::{Value, json};
 
-use crate::common::{PATIENCE, SESSION};
+use crate::common::{PATIENCE, SESSION, shown};
 
 fn pipeline(name: &str) -> String {
     format!(
@@ -17,22 +17,6 @@ fn pipeline(name: &str) -> String {
          \x20 - {{ name: dear, filter: map, with: .price = .price * 2, to: {{ format: cbor }} }}\n\
          \x20 - {{ name: plain, filter: map, with: .seen = true, to: {{ format: json }} }}\n"
     )
-}
-
-/// The payloads of a topic, shown as this format or as they are.
-fn shown(site: &Site, topic: &str, format: Option<&str>) -> Vec<Value> {
-    let mut command = site.command(["consume", topic, "--until-end"]);
-    if let Some(format) = format {
-        command.args(["--format", format]);
-    }
-    let out = command.output().expect("consume starts");
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let mut all: Vec<Value> = String::from_utf8_lossy(&out.stdout)
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON")["value"].clone())
-        .collect();
-    all.sort_by_key(ToString::to_string);
-    all
 }
 
 fn passes(site: &Site, name: &str) {
@@ -54,10 +38,10 @@ fn passes(site: &Site, name: &str) {
 
     // Nothing was touched: the very same bytes, which are no text.
     let some = format!("{name}.some");
-    let (before, after) = (shown(site, &raw, None), shown(site, &some, None));
+    let (before, after) = (shown(site, &raw, &[]), shown(site, &some, &[]));
     assert!(after.len() == 2 && after.iter().all(|payload| payload["base64"].is_string()), "{after:?}");
     assert!(after.iter().all(|payload| before.contains(payload)), "{after:?} of {before:?}");
-    assert_eq!(shown(site, &some, Some("msgpack")), [orders[0].clone(), orders[2].clone()]);
+    assert_eq!(shown(site, &some, &["--format", "msgpack"]), [orders[0].clone(), orders[2].clone()]);
 
     let dear = |of: &Value, price: f64| {
         let mut of = of.clone();
@@ -65,15 +49,15 @@ fn passes(site: &Site, name: &str) {
         of
     };
     let wanted = [dear(&orders[0], 5.0), dear(&orders[2], 6.0)];
-    assert_eq!(shown(site, &format!("{name}.dear"), Some("cbor")), wanted);
+    assert_eq!(shown(site, &format!("{name}.dear"), &["--format", "cbor"]), wanted);
     let plain = wanted.map(|mut order| {
         order["seen"] = json!(true);
         order
     });
-    assert_eq!(shown(site, &format!("{name}.plain"), None), plain);
+    assert_eq!(shown(site, &format!("{name}.plain"), &[]), plain);
 
     // The letter has the bytes that came, and says what is wrong where.
-    assert_eq!(shown(site, &format!("{name}.some.dlq"), None), [json!("\u{1}more")]);
+    assert_eq!(shown(site, &format!("{name}.some.dlq"), &[]), [json!("\u{1}more")]);
     let letters = site.command(["dlq", "show", name, "-o", "json"]).output().expect("dlq starts");
     let said = String::from_utf8_lossy(&letters.stdout);
     assert!(said.contains("invalid_msgpack") && said.contains("4 bytes are left at byte 1 of 5"), "{letters:?}");

@@ -6,7 +6,7 @@ use millstream_test_kafka::{KafkaCluster, unique};
 use millstream_tests::site::Site;
 use serde_json::{Value, json};
 
-use crate::common::{PATIENCE, SESSION};
+use crate::common::{PATIENCE, SESSION, shown};
 
 const ORDER: &str = r#"syntax = "proto3";
 package shop;
@@ -69,19 +69,6 @@ fn set_up(site: &Site) {
     std::fs::create_dir_all(site.folder().join("protos/shop")).expect("a folder");
     let all = [("order", ORDER), ("shop/state", STATE), ("priced", PRICED), ("newer", NEWER)];
     all.iter().for_each(|(name, text)| drop(site.write(&format!("protos/{name}.proto"), text)));
-}
-
-/// The payloads of a topic, shown by a schema or as they are.
-fn shown(site: &Site, topic: &str, schema: &[&str]) -> Vec<Value> {
-    let out = site.command(["consume", topic, "--until-end"]).args(schema).output().expect("consume starts");
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let text = String::from_utf8_lossy(&out.stdout);
-    let mut all: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON")["value"].clone())
-        .collect();
-    all.sort_by_key(|value| (value["id"].to_string(), value.to_string()));
-    all
 }
 
 fn passes(site: &Site, name: &str) {

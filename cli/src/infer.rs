@@ -166,7 +166,7 @@ fn flow(value: &Value) -> String {
 fn word(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&name.to_ascii_lowercase().as_str());
+        && !["true", "false", "null"].contains(&name.to_ascii_lowercase().as_str());
     if plain { name.to_owned() } else { Value::from(name).to_string() }
 }
 

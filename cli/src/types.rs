@@ -52,11 +52,11 @@ fn is_only_object(kind: &Kind) -> bool {
 /// Names and types of an object's fields; `*` stands for all that have no name. `None` for no object, and for one of which
 /// nothing is known.
 fn fields(kind: &Kind) -> Option<Vec<(String, String)>> {
-    let object = kind.as_object().filter(|_| !kind.is_any())?;
+    let object = kind.as_object().filter(|_| !is_all(kind))?;
     let known = object.known().iter().filter(|(_, kind)| !kind.is_undefined());
     let mut fields: Vec<_> = known.map(|(name, kind)| (name.as_str().to_owned(), text(kind))).collect();
     let rest = object.unknown_kind().without_undefined();
-    let untold = rest.is_any() || is_all(&rest);
+    let untold = is_all(&rest);
     if fields.is_empty() && untold {
         return None;
     }
@@ -79,7 +79,7 @@ fn is_all(kind: &Kind) -> bool {
 
 /// A type in words: `string`, `number?`, `[string]`, `{ sku: string, count: integer }`, `string or integer`.
 pub fn text(kind: &Kind) -> String {
-    if kind.is_any() || is_all(kind) {
+    if is_all(kind) {
         return ANY.to_owned();
     }
     if kind.is_never() {
@@ -102,7 +102,7 @@ pub fn text(kind: &Kind) -> String {
     }
     if let Some(array) = kind.as_array() {
         let item = array.reduced_kind().without_undefined();
-        let untold = item.is_never() || item.is_any() || is_all(&item);
+        let untold = item.is_never() || is_all(&item);
         words.push(if untold { "array".to_owned() } else { format!("[{}]", text(&item)) });
     }
     let optional = kind.contains_null() || kind.contains_undefined();

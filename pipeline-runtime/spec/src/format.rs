@@ -51,12 +51,7 @@ pub(crate) fn made(node: &Node, beside: &Beside<'_>, issues: &mut Vec<Issue>) ->
             Some("text") => Format::Text,
             Some("raw") => Format::Raw,
             Some("avro") => avro(format, None, &own(beside), issues).unwrap_or(Format::Json),
-            Some(word) if Packed::named(word).is_some() => {
-                let message = format!("`{word}`: this source makes its records as JSON");
-                let issue = Issue::error(format.span, "not_supported_yet", message + ", others are not supported yet");
-                issues.push(issue.help(format!("write it behind the first stage: `to: {{ format: {word} }}`")));
-                Format::Json
-            }
+            Some(word) if Packed::named(word).is_some() => Packed::named(word).map_or(Format::Json, Format::Packed),
             _ if protobuf::is_meant(format) => protobuf::read(format, &own(beside), issues).unwrap_or(Format::Json),
             None if format.get("avro").is_some() => {
                 avro(format, format.get("avro"), &own(beside), issues).unwrap_or(Format::Json)

@@ -16,6 +16,8 @@ fn they_stand_at_topics_and_outputs() {
     assert_eq!(warnings, []);
     assert_eq!(pipeline.sources[0].format, Format::Packed(Packed::Msgpack));
     assert!(pipeline.sources[0].typed);
+    let (made, _) = good(&self::pipeline("{ generate: { value: '{}', count: 1 }, format: cbor }", ""));
+    assert_eq!(made.sources[0].format, Format::Packed(Packed::Cbor));
     assert_eq!(pipeline.stages.last().map(|stage| &stage.outputs[0].format), Some(&Format::Packed(Packed::Cbor)));
 }
 
@@ -25,7 +27,6 @@ fn elsewhere_they_are_refused_by_name() {
         ("{ file: { path: a.txt }, format: cbor }", "unknown_word", "`cbor` is for topics"),
         ("{ file: a.msgpack }", "unknown_word", "`msgpack` is for topics"),
         ("{ http: { path: /o, auth: none }, format: cbor }", "not_supported_yet", "requests of `cbor`"),
-        ("{ generate: { value: '1', count: 1 }, format: msgpack }", "not_supported_yet", "`to: { format: msgpack }`"),
         ("{ file: orders.avro }", "not_supported_yet", "files of Avro"),
         ("{ file: a.txt, format: avro, schema: order.avsc }", "not_supported_yet", "files of Avro"),
         ("{ topic: t, format: msgpac }", "unknown_word", "did you mean `msgpack`?"),

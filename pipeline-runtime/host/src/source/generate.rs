@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use millstream_codec::Codec;
 use millstream_expr::{ExprState, Expression, Options, Purpose};
 use millstream_filter_api::{Issue, Kind, Node, Record, Value};
 use millstream_log::{Class, LogError, LogResult};
-use millstream_spec::model::GenerateSource;
+use millstream_spec::model::{GenerateSource, Source};
 
 use super::position::SourcePosition;
-use super::{Maker, Next};
+use super::{Maker, Next, made};
+use crate::plan::codec_of;
 
 /// Checks the expression of a `generate` source and gives the type of what it makes.
 pub fn check(value: &Node) -> Result<Kind, Vec<Issue>> {
@@ -25,6 +27,7 @@ fn compile(value: &Node) -> Result<Expression, Vec<Issue>> {
 pub struct Generator {
     expression: Expression,
     state: ExprState,
+    codec: Codec,
     seed: u64,
     count: Option<u64>,
     rate: Option<f64>,
@@ -36,7 +39,7 @@ pub struct Generator {
 
 impl Generator {
     /// Goes on after `position`.
-    pub fn new(spec: &GenerateSource, position: &SourcePosition) -> LogResult<Self> {
+    pub fn new(source: &Source, spec: &GenerateSource, position: &SourcePosition) -> LogResult<Self> {
         let expression = compile(&spec.value).map_err(|issues| {
             let words: Vec<String> = issues.iter().map(ToString::to_string).collect();
             LogError::new(Class::Config, "generate_expression", words.join("\n"))
@@ -44,6 +47,7 @@ impl Generator {
         Ok(Self {
             expression,
             state: ExprState::new(),
+            codec: codec_of(&source.format),
             seed: spec.seed,
             count: spec.count,
             rate: spec.rate,
@@ -74,15 +78,15 @@ impl Maker for Generator {
         self.state.set_extra("n", Value::Integer(n as i64));
         // Of the number, not of the one before: a restart in the middle makes the same records.
         self.state.set_seed(self.seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let made = self.expression.value(&mut self.state, &Record::default()).map_err(|failure| {
+        let value = self.expression.value(&mut self.state, &Record::default()).map_err(|failure| {
             LogError::new(
                 Class::Config,
                 "generate_expression",
                 format!("record {n} cannot be made: {}; mend `source: generate: value:`", failure.message),
             )
         })?;
-        let payload = millstream_codec::encode_value(&made)
-            .map_err(|e| LogError::new(Class::Config, "generate_expression", format!("record {n}: {}", e.message)))?;
+        let payload = made::payload(value, &self.codec)
+            .map_err(|why| LogError::new(Class::Config, "generate_expression", format!("record {n}: {why}")))?;
         self.position.records += 1;
         Ok(Next::Record(payload, None))
     }

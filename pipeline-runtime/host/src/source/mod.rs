@@ -11,6 +11,7 @@ pub(crate) mod fault;
 mod file;
 mod generate;
 mod lines;
+pub(crate) mod made;
 mod maker;
 mod position;
 pub(crate) mod schedule;
@@ -207,7 +208,7 @@ impl<'a> Owner<'a> {
     ) -> LogResult<Self> {
         let maker: Box<dyn Maker + 'a> = match &source.kind {
             SourceKind::File(file) => file::open(source, file, &position)?,
-            SourceKind::Generate(generate) => Box::new(generate::Generator::new(generate, &position)?),
+            SourceKind::Generate(generate) => Box::new(generate::Generator::new(source, generate, &position)?),
             SourceKind::Schedule(spec) => {
                 let unfinished = Box::new(|job: &str| {
                     let status = jobs::find(&*cx.log, pipeline, job.as_bytes())?;

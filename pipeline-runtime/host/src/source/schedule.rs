@@ -4,18 +4,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::DateTime;
+use millstream_codec::Codec;
 use millstream_expr::{ExprState, Expression, Options, Purpose};
 use millstream_filter_api::{Issue, Kind, Node, Record, Value};
 use millstream_log::{Class, LogError, LogResult};
-use millstream_spec::model::{Format, Overlap, ScheduleSource, Source};
+use millstream_spec::model::{Overlap, ScheduleSource, Source};
 
 use super::alive::{may_say_more, without_break};
 use super::fault::Fault;
 use super::position::SourcePosition;
 use super::ticks::{Due, Ticker, rfc3339, stem};
-use super::{Alive, Maker, Next};
+use super::{Alive, Maker, Next, made};
 use crate::clock::wall_ms;
 use crate::control::STALE_MS;
+use crate::plan::codec_of;
 
 /// The clock is looked at this often, as it may be set.
 const LOOK: Duration = Duration::from_millis(200);
@@ -58,7 +60,7 @@ fn as_json(mut kind: Kind) -> Kind {
 /// What a schedule makes of a tick.
 pub struct TickValue {
     expression: Option<(Expression, ExprState)>,
-    json: bool,
+    codec: Codec,
 }
 
 impl TickValue {
@@ -69,18 +71,17 @@ impl TickValue {
             LogError::new(Class::Config, CODE, words.join("\n"))
         })?;
         let expression = expression.map(|expression| (expression, ExprState::new()));
-        Ok(Self { expression, json: matches!(source.format, Format::Json | Format::Csv { .. }) })
+        Ok(Self { expression, codec: codec_of(&source.format) })
     }
 
     /// The payload; else what is wrong.
     pub fn make(&mut self, tick: i64) -> Result<Bytes, String> {
-        let Some((expression, state)) = &mut self.expression else { return Ok(plain(tick)) };
+        let Some((expression, state)) = &mut self.expression else {
+            return made::of_json(plain(tick), &self.codec);
+        };
         state.set_extra("tick", DateTime::from_timestamp_millis(tick).map_or(Value::Null, Value::Timestamp));
-        match expression.value(state, &Record::default()).map_err(|failure| failure.message)? {
-            // Text is meant as it is where payloads are text.
-            Value::Bytes(text) if !self.json => Ok(text),
-            made => millstream_codec::encode_value(&made).map_err(|e| e.message),
-        }
+        let value = expression.value(state, &Record::default()).map_err(|failure| failure.message)?;
+        made::payload(value, &self.codec)
     }
 }
 
@@ -267,7 +268,7 @@ impl Maker for Clockwork<'_> {
 mod tests {
     use super::*;
     use crate::source::alive::{Sign, Touch};
-    use millstream_spec::model::{IdRule, Missed, Overlap, SourceKind, Timing, TopicSettings};
+    use millstream_spec::model::{Format, IdRule, Missed, Overlap, SourceKind, Timing, TopicSettings};
 
     fn clockwork(last: i64) -> Clockwork<'static> {
         let spec = |missed| ScheduleSource {

@@ -22,6 +22,7 @@ use crate::intake;
 use crate::jobs::{self, JobState, JobsPlan, Note, What};
 use crate::outputs::partition_for;
 use crate::plan::codec_of;
+use crate::source::made::of_json;
 use crate::source::schedule::TickValue;
 
 pub use cancel::{Cancelled, cancel};
@@ -66,11 +67,14 @@ pub struct Job {
 /// Class `Config`: a payload that the source's format does not take (with that code), `trigger_no_value`, or
 /// `trigger_id` where the source names its records by their contents and the wish by another id.
 pub fn prepare(pipeline: &Pipeline, source: &Source, wish: Wish, now: i64) -> LogResult<Job> {
+    let codec = codec_of(&source.format);
+    let no_value =
+        |why: String| refused("encode_failed", format!("the value is not what source `{}` gives: {why}", source.name));
     let value = match wish.value {
-        Some(value) => value,
+        Some(value) => of_json(value, &codec).map_err(no_value)?,
         None => made(pipeline, source, now)?,
     };
-    let decoded = codec_of(&source.format)
+    let decoded = codec
         .decode(value.clone(), &Coercion::new(&source.types))
         .map_err(|e| refused(e.code, format!("the value is not what source `{}` gives: {}", source.name, e.message)))?;
     let own = source.writes();

@@ -69,7 +69,7 @@ struct Looked {
     samples: Samples,
     /// Tombstones, which have no payload.
     empty: u64,
-    /// Payloads that are no JSON objects.
+    /// Payloads that are no JSON objects, and rows that are not UTF-8.
     others: u64,
 }
 
@@ -96,7 +96,9 @@ fn infer(args: &InferArgs, cx: &Context) -> Outcome {
         return Err(none.help("`fields` are those of objects; what is Avro has them in its schema"));
     }
     if others > 0 {
-        tracing::warn!("{others} payloads of `{from}` are no JSON objects, and were left out");
+        tracing::warn!(
+            "{others} payloads of `{from}` are no JSON objects, or rows that are not UTF-8, and were left out"
+        );
     }
     let fields = samples.fields();
     match args.output {
@@ -115,10 +117,12 @@ fn of_file(path: &Path, most: u32) -> std::io::Result<Looked> {
     let (file, mut looked) = (BufReader::new(File::open(path)?), Looked::default());
     if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("csv")) {
         let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(file);
-        let names = rows.headers()?.clone();
-        for row in rows.into_records().take(most as usize) {
-            let row = row?;
-            looked.samples.add_row(names.iter().zip(row.iter()));
+        let names: Vec<String> = rows.byte_headers()?.iter().map(|n| String::from_utf8_lossy(n).into_owned()).collect();
+        for row in rows.into_byte_records().take(most as usize) {
+            match csv::StringRecord::from_byte_record(row?) {
+                Ok(row) => looked.samples.add_row(names.iter().map(String::as_str).zip(row.iter())),
+                Err(_) => looked.others += 1,
+            }
         }
         return Ok(looked);
     }

@@ -1,6 +1,7 @@
 //! Several sources in one pipeline, end to end.
 
 mod avro;
+mod avro_evolution;
 mod changed;
 mod common;
 mod csv_to_avro;

@@ -25,8 +25,10 @@ const LOOK: Duration = Duration::from_millis(200);
 /// read.
 const ASK: Duration = Duration::from_millis(500);
 const ASK_SELDOM: Duration = Duration::from_secs(5);
-/// Who is there says so within this time.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Who is there says so within this time, also where the log is slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Clocks of two processes may be this far apart, ms: a report that seems too old may be of somebody who is there.
+const CLOCKS_MS: i64 = 30_000;
 
 /// A tick whose value cannot be made.
 const CODE: &str = "schedule_expression";
@@ -255,7 +257,8 @@ impl Maker for Clockwork<'_> {
         if self.ticker.undecided() && alive.known.began {
             let signs = (alive.others)();
             self.ticker.runs_since(without_break(self.ticker.since(), &signs));
-            waits = self.ticker.undecided() && may_say_more(self.ticker.since(), wall_ms(), STALE_MS, &signs);
+            waits =
+                self.ticker.undecided() && may_say_more(self.ticker.since(), wall_ms(), STALE_MS + CLOCKS_MS, &signs);
         }
         let until = *self.hold.get_or_insert_with(|| Instant::now() + PATIENCE);
         if !waits || Instant::now() >= until {

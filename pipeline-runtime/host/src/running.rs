@@ -162,6 +162,8 @@ impl<'a> Running<'a> {
             Err(e) => return self.fail("", &e),
         }
         reconcile(&orders);
+        // Before its sources: what they give came due when this process had begun, by what it reports.
+        let mut reporter = Reporter::new(&*process.log, &self.pipeline.name, &process.id, listener.entries());
         for source in self.sources() {
             self.start_source(scope, process, options, &topics, source, listener.next());
         }
@@ -171,7 +173,6 @@ impl<'a> Running<'a> {
         self.start_view(scope, process, options);
         self.start_desk(scope, process, options);
         self.started.store(true, Ordering::Release);
-        let mut reporter = Reporter::new(&*process.log, &self.pipeline.name, &process.id, listener.entries());
         let mut moves = false;
         while !options.stop.draining() {
             match listener.listen(LOOK, &options.stop) {

@@ -16,7 +16,8 @@ const SCHEMAS: [&str; 3] = ["order-1.avsc", "order-2.avsc", "total.avsc"];
 /// The total of order `n`, where there is one.
 fn total(shop: &str, n: u64) -> Option<Value> {
     let currency = if shop == "old" { "EUR" } else { "NOK" };
-    (n % 4 > 0).then(|| json!({ "id": format!("{shop}-{n}"), "cents": n % 4 * (100 + n), "currency": currency }))
+    let quantity = n % 4;
+    (quantity > 0).then(|| json!({ "id": format!("{shop}-{n}"), "cents": quantity * (100 + n), "currency": currency }))
 }
 
 fn evolves(site: &Site, name: &str) {

@@ -4,7 +4,7 @@
 
 use millstream_test_kafka::{KafkaCluster, unique};
 use millstream_tests::site::Site;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::common::{PATIENCE, SESSION, shown};
 

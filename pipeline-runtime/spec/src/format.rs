@@ -51,12 +51,12 @@ pub(crate) fn made(node: &Node, beside: &Beside<'_>, issues: &mut Vec<Issue>) ->
             Some("text") => Format::Text,
             Some("raw") => Format::Raw,
             Some("avro") => avro(format, None, &own(beside), issues).unwrap_or(Format::Json),
-            Some(word) if Packed::named(word).is_some() => Packed::named(word).map_or(Format::Json, Format::Packed),
             _ if protobuf::is_meant(format) => protobuf::read(format, &own(beside), issues).unwrap_or(Format::Json),
+            Some(word) => Packed::named(word).map_or(Format::Json, Format::Packed),
             None if format.get("avro").is_some() => {
                 avro(format, format.get("avro"), &own(beside), issues).unwrap_or(Format::Json)
             }
-            _ => Format::Json,
+            None => Format::Json,
         },
         None => Format::Json,
     }

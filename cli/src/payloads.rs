@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What payloads are that are no JSON.
 #[derive(Args, Debug)]
-pub struct SchemaArgs {
+pub struct PayloadArgs {
     /// Payloads are of this format, and shown and taken as JSON
     #[arg(long, value_name = "FORMAT", conflicts_with = "schema")]
     format: Option<Binary>,
@@ -51,6 +51,15 @@ enum Schema {
     Protobuf(ProtobufSchema),
 }
 
+impl Schema {
+    fn codec(self) -> Codec {
+        match self {
+            Self::Avro(schema) => Codec::Avro(schema),
+            Self::Protobuf(schema) => Codec::Protobuf(schema),
+        }
+    }
+}
+
 /// How payloads are read and written.
 pub struct Payloads {
     of: Of,
@@ -59,9 +68,8 @@ pub struct Payloads {
 }
 
 enum Of {
-    Schema(AvroSchema),
-    Protobuf(ProtobufSchema),
-    Packed(Codec),
+    /// The payload is of this format, and nothing stands before it.
+    Bare(Codec),
     /// One after the other, until one can read it.
     Registry(Vec<Registered>),
 }
@@ -69,7 +77,7 @@ enum Of {
 impl Payloads {
     /// To read: as the schema of a file, from a registry where the settings name one and `bare` is not said; `None` where
     /// there is neither.
-    pub fn to_read(schema: &SchemaArgs, bare: bool, cx: &Context) -> Result<Option<Self>, Failure> {
+    pub fn to_read(schema: &PayloadArgs, bare: bool, cx: &Context) -> Result<Option<Self>, Failure> {
         if let Some(binary) = schema.format {
             return Ok(Some(Self::packed(binary)));
         }
@@ -84,8 +92,7 @@ impl Payloads {
             (Some(registry), Some(Schema::Avro(schema))) => {
                 Of::Registry(vec![Registered::new(registry, Some(schema), None)])
             }
-            (None, Some(Schema::Avro(schema))) => Of::Schema(schema),
-            (None, Some(Schema::Protobuf(schema))) => Of::Protobuf(schema),
+            (None, Some(schema)) => Of::Bare(schema.codec()),
             (None, None) => return Ok(None),
         };
         Ok(Some(Self { of, given_up: Cell::new(false) }))
@@ -94,7 +101,7 @@ impl Payloads {
     /// To write to a topic, by the schema of a file; `None` where there is none. Behind the number that it has in the registry, in the same way; it is
     /// registered if `register` says so.
     pub fn to_write(
-        schema: &SchemaArgs,
+        schema: &PayloadArgs,
         topic: &str,
         bare: bool,
         register: bool,
@@ -112,7 +119,7 @@ impl Payloads {
             Binary::Msgpack => Packed::Msgpack,
             Binary::Cbor => Packed::Cbor,
         };
-        Self { of: Of::Packed(Codec::Packed(packed)), given_up: Cell::new(false) }
+        Self { of: Of::Bare(Codec::Packed(packed)), given_up: Cell::new(false) }
     }
 
     fn of_file(schema: Schema, topic: &str, bare: bool, register: bool, cx: &Context) -> Result<Self, Failure> {
@@ -121,11 +128,7 @@ impl Payloads {
                 let what = "`--register` is for a schema registry, and none is named";
                 return Err(Failure::wrong(what).help("write `registry: { url: … }` into `millstream.yaml`"));
             }
-            let of = match schema {
-                Schema::Avro(schema) => Of::Schema(schema),
-                Schema::Protobuf(schema) => Of::Protobuf(schema),
-            };
-            return Ok(Self { of, given_up: Cell::new(false) });
+            return Ok(Self { of: Of::Bare(schema.codec()), given_up: Cell::new(false) });
         };
         let (text, protobuf) = match &schema {
             Schema::Avro(schema) => (schema.text().to_owned(), false),
@@ -162,12 +165,10 @@ impl Payloads {
 
     /// A payload as JSON text; nothing where it is none of the schema, or has what JSON does not.
     pub fn shown(&self, payload: &Bytes) -> Option<Bytes> {
-        let value = match &self.of {
-            Of::Schema(schema) => schema.decode(payload),
-            Of::Protobuf(schema) => schema.decode(payload),
-            Of::Packed(codec) => {
+        match &self.of {
+            Of::Bare(codec) => {
                 let decoded = codec.decode(payload.clone(), &Coercion::none()).ok()?;
-                return encode_value(decoded.value()?).ok();
+                encode_value(decoded.value()?).ok()
             }
             Of::Registry(all) => {
                 let first = all.first()?;
@@ -175,10 +176,9 @@ impl Payloads {
                     first.wait(payload, PATIENCE);
                     self.given_up.set(first.lacks(payload).is_some());
                 }
-                return all.iter().find_map(|one| encode_value(&one.decode(payload).ok()?).ok());
+                all.iter().find_map(|one| encode_value(&one.decode(payload).ok()?).ok())
             }
-        };
-        encode_value(&value.ok()?).ok()
+        }
     }
 
     /// JSON text as a payload. The error says what does not fit.
@@ -186,9 +186,7 @@ impl Payloads {
         let decoded = Codec::Json.decode(json, &Coercion::none()).map_err(|e| e.message)?;
         let value = decoded.value().ok_or("there is no value")?;
         let written = match &self.of {
-            Of::Schema(schema) => schema.encode(value),
-            Of::Protobuf(schema) => schema.encode(value, None),
-            Of::Packed(codec) => {
+            Of::Bare(codec) => {
                 let whole = Payload::from_value(value.clone());
                 codec.encode(&whole, codec).map(Option::unwrap_or_default)
             }
@@ -198,7 +196,7 @@ impl Payloads {
     }
 }
 
-impl SchemaArgs {
+impl PayloadArgs {
     /// Reads the file; what it is is known by its ending.
     fn read(&self) -> Result<Option<Schema>, Failure> {
         let Some(path) = &self.schema else { return Ok(None) };

@@ -13,7 +13,7 @@ use crate::consume::wait::Wait;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::patience::{LIMIT, Patience};
-use crate::payloads::{Payloads, SchemaArgs};
+use crate::payloads::{PayloadArgs, Payloads};
 use crate::{topic, units};
 
 /// Long, because new records and signals end a poll early.
@@ -45,7 +45,7 @@ pub struct ConsumeArgs {
     partition: Vec<i32>,
     /// Payloads of a schema are shown as JSON
     #[command(flatten)]
-    schema: SchemaArgs,
+    schema: PayloadArgs,
     /// Do not ask the schema registry that the settings name
     #[arg(long)]
     bare: bool,
@@ -162,7 +162,8 @@ impl Progress {
         Self { at: at.collect(), left: limit }
     }
 
-    fn done(&self, partition: i32, partitions: &[TopicPartition]) -> bool {
+    /// Whether this one of the partitions is read to its end.
+    pub fn done(&self, partition: i32, partitions: &[TopicPartition]) -> bool {
         let at = partitions.iter().position(|p| p.partition == partition);
         at.is_some_and(|at| reached(&self.at[at]))
     }

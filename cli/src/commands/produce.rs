@@ -15,7 +15,7 @@ use crate::args::Output;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::patience::{LIMIT, Patience};
-use crate::payloads::{Payloads, SchemaArgs};
+use crate::payloads::{PayloadArgs, Payloads};
 use crate::produce::fields::{self, Fields};
 use crate::produce::input::{self, Broken, Draft, Shape};
 use crate::produce::sender::{Drafter, Sender};
@@ -53,7 +53,7 @@ pub struct ProduceArgs {
     tombstone: bool,
     /// Payloads, which are JSON, are written so
     #[command(flatten)]
-    schema: SchemaArgs,
+    schema: PayloadArgs,
     /// Register the schema in the schema registry where it is not (as TOPIC-value)
     #[arg(long, requires = "schema")]
     register: bool,

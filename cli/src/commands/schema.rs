@@ -146,17 +146,11 @@ fn of_topic(name: &str, most: u32, cx: &Context) -> Result<Looked, Failure> {
         (0..topic::existing(&*log, name)?.partitions).map(|p| TopicPartition::new(Arc::clone(&topic), p)).collect();
     let ends = wait.patiently(|| settled(&*log, &partitions))?;
     let lows = wait.patiently(|| log.ends(&partitions, End::Low))?;
-    let each = i64::from(most).div_euclid(partitions.len().max(1) as i64).max(1);
-    let starts = lows.iter().zip(&ends).map(|(low, end)| (*low).max(end - each));
-    let mut progress = Progress::new(starts.clone().zip(ends.iter().copied().map(Some)), None);
-    let assigned: Vec<_> = partitions
-        .iter()
-        .cloned()
-        .zip(starts)
-        .zip(&ends)
-        .filter(|((_, start), end)| start < *end)
-        .map(|(p, _)| p)
-        .collect();
+    let each = (i64::from(most) / partitions.len().max(1) as i64).max(1);
+    let starts: Vec<i64> = lows.iter().zip(&ends).map(|(low, end)| (*low).max(end - each)).collect();
+    let mut progress = Progress::new(starts.iter().copied().zip(ends.into_iter().map(Some)), None);
+    let assigned: Vec<_> =
+        partitions.iter().cloned().zip(starts).filter(|(p, _)| !progress.done(p.partition, &partitions)).collect();
     let mut looked = Looked::default();
     if assigned.is_empty() {
         return Ok(looked);
